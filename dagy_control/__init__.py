@@ -1,0 +1,1 @@
+"""One asyncio daemon that is the control plane of Dagy runs on ECS Fargate."""
