@@ -1,0 +1,316 @@
+"""What a stopped (or vanished) task means for its run: an ordered list of rules, first match wins, each with its reason.
+
+The texts and codes are those of "Stopped tasks error messages" and "Task" (API reference) in the Amazon ECS documentation.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from dagy_control.model.runs import ActiveRun, FailureClass, ResultStatus, StopCause, WorkerResult
+from dagy_control.model.tasks import SeenContainer, SeenTask, TaskIdentity
+
+EXIT_CLAIM_REFUSED = 75
+"""The worker's reserved exit code (EX_TEMPFAIL): its claim was refused, so no user code has run."""
+
+SHUTDOWN_MESSAGE = "Worker shutdown requested via SIGTERM"
+MISSING_OBSERVATIONS_MIN = 2
+"""One look that finds a task MISSING proves nothing: DescribeTasks is eventually consistent."""
+
+
+class Ending(StrEnum):
+    """What an attempt has come to."""
+
+    UNDECIDED = "UNDECIDED"
+    SUCCEEDED = "SUCCEEDED"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """The judgement of one attempt. `rule` names the rule that matched; `message` is a sentence for a person."""
+
+    ending: Ending
+    rule: str
+    message: str
+    failure_class: FailureClass | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sighting:
+    """All that a judgement of one task rests on.
+
+    `task` None: DescribeTasks answered MISSING, for the `missing_observations`-th time in a row. `stored_result`: the worker's
+    result object in S3, read only when the record holds none. `now` and the run's times are aware UTC.
+    """
+
+    run: ActiveRun
+    task: SeenTask | None
+    now: datetime
+    container_name: str
+    missing_grace_s: float
+    missing_observations: int = 0
+    stored_result: WorkerResult | None = None
+
+    @property
+    def container(self) -> SeenContainer | None:
+        """The worker's container, by name: ECS may list injected sidecars before it."""
+        return self.task.container(self.container_name) if self.task else None
+
+    @property
+    def exit_code(self) -> int | None:
+        """The worker container's exit code; None when ECS knows none."""
+        return self.container.exit_code if self.container else None
+
+    @property
+    def text(self) -> str:
+        """Everything that ECS says in words, for the rules that must read words."""
+        if self.task is None:
+            return ""
+        return " ".join(filter(None, (self.task.stopped_reason, *(each.reason for each in self.task.containers))))
+
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether a cancel is on record."""
+        return self.run.cancel_requested_at is not None or self.run.stop_cause is StopCause.CANCELLED
+
+    @property
+    def result(self) -> WorkerResult | None:
+        """The worker's result for this attempt. A cancel beats one that only lies in S3: it was acknowledged before."""
+        committed = self.run.committed_result
+        if committed is not None:
+            return committed
+        stored = self.stored_result
+        if stored is None or stored.attempt != self.run.attempt or self.is_cancelled:
+            return None
+        return stored
+
+
+def judge(sighting: Sighting) -> Outcome:
+    """The outcome of a run's task: the first rule that matches decides. Total: the last rule always matches."""
+    for name, rule in RULES:
+        outcome = rule(sighting)
+        if outcome is not None:
+            return Outcome(
+                ending=outcome.ending, rule=name, message=outcome.message, failure_class=outcome.failure_class
+            )
+    raise AssertionError("unreachable: the last rule matches everything")
+
+
+def _undecided(message: str) -> Outcome:
+    return Outcome(ending=Ending.UNDECIDED, rule="", message=message)
+
+
+def _failed(failure_class: FailureClass, message: str) -> Outcome:
+    return Outcome(ending=Ending.FAILED, rule="", message=message, failure_class=failure_class)
+
+
+def _stopped(failure_class: FailureClass, sentence: str) -> Outcome:
+    """A failure that we read off a stopped task, in the runbook's wording."""
+    return _failed(failure_class, f"Reconciled: Task was STOPPED: {sentence}")
+
+
+_CANCELLED = Outcome(ending=Ending.CANCELLED, rule="", message="Cancelled on request")
+
+
+def _by_result(result: WorkerResult) -> Outcome:
+    if result.status is ResultStatus.SUCCEEDED:
+        return Outcome(ending=Ending.SUCCEEDED, rule="", message=result.message)
+    return _failed(result.failure_class or FailureClass.USER_ERROR, result.message or "The flow failed")
+
+
+def _another_task(seen: Sighting) -> Outcome | None:
+    """A task of another attempt, or another task of this one, says nothing about the task on record."""
+    if seen.task is None:
+        return None
+    if seen.run.external_id is not None and seen.task.arn != seen.run.external_id:
+        return _undecided("the task is not the one on record")
+    identity = TaskIdentity.parse(seen.task.started_by)
+    if identity is not None and (identity.run_id, identity.attempt) != (seen.run.run_id, seen.run.attempt):
+        return _undecided("the task belongs to another attempt")
+    return None
+
+
+def _not_ended(seen: Sighting) -> Outcome | None:
+    """Before STOPPED nothing counts: a Spot warning carries its stop code while the task still runs."""
+    if seen.task is None or seen.task.has_ended:
+        return None
+    return _undecided(f"the task is {seen.task.last_status}")
+
+
+def _missing_young(seen: Sighting) -> Outcome | None:
+    """ECS may not show a task for minutes after RunTask: young MISSING means "not yet"."""
+    if seen.task is not None:
+        return None
+    since = seen.run.launch_sent_at or seen.run.active_since
+    if since is not None and seen.now - since < timedelta(seconds=seen.missing_grace_s):
+        return _undecided("ECS does not show the task yet")
+    if seen.missing_observations < MISSING_OBSERVATIONS_MIN:
+        return _undecided("ECS does not show the task; one look is not proof")
+    return None
+
+
+def _missing_old(seen: Sighting) -> Outcome | None:
+    """ECS forgets a stopped task after about an hour: what the worker left decides, else the outcome is lost. Never relaunched blindly."""
+    if seen.task is not None:
+        return None
+    if seen.result is not None and seen.result.failure_class is not FailureClass.SHUTDOWN:
+        return _by_result(seen.result)
+    if seen.is_cancelled:
+        return _CANCELLED
+    return _failed(
+        FailureClass.LOST, "Reconciled: Task is MISSING: ECS no longer knows it and its worker left no result"
+    )
+
+
+def _claim_refused(seen: Sighting) -> Outcome | None:
+    """A worker that exits with the reserved code was refused its attempt: nothing of the user's has run."""
+    if seen.exit_code != EXIT_CLAIM_REFUSED:
+        return None
+    if seen.is_cancelled:
+        return _CANCELLED
+    return _stopped(FailureClass.INFRASTRUCTURE, "its worker was refused the attempt before anything ran")
+
+
+def _worker_result(seen: Sighting) -> Outcome | None:
+    """What the worker committed before it exited beats any reading of its exit; a SHUTDOWN is only a hint."""
+    if seen.result is None or seen.result.failure_class is FailureClass.SHUTDOWN:
+        return None
+    return _by_result(seen.result)
+
+
+def _our_cause(seen: Sighting) -> Outcome | None:
+    """We stopped it ourselves, and wrote why before we did."""
+    if seen.is_cancelled:
+        return _CANCELLED
+    match seen.run.stop_cause:
+        case StopCause.TIMED_OUT:
+            return _stopped(FailureClass.TIMED_OUT, "the run exceeded timeout (its maximum runtime)")
+        case StopCause.START_TIMEOUT:
+            return _stopped(FailureClass.START_TIMEOUT, "the task did not start in time")
+        case StopCause.SUPERSEDED | StopCause.LINGERING:
+            return _stopped(FailureClass.INFRASTRUCTURE, "the task was superseded")
+        case _:
+            return None
+
+
+def _spot(seen: Sighting) -> Outcome | None:
+    """A Spot reclaim, with or without an exit code; `TerminationNotice` is its older name."""
+    assert seen.task is not None
+    if (
+        seen.task.stop_code in ("SpotInterruption", "TerminationNotice")
+        or "spot task was interrupted" in seen.text.lower()
+    ):
+        return _stopped(FailureClass.SPOT_INTERRUPTED, "Fargate Spot reclaimed the capacity")
+    return None
+
+
+_INFRASTRUCTURE_TEXT = re.compile(
+    r"host ec2 \(instance|ecs is performing maintenance|failed (container|elb) health checks|task failed.*health check"
+    r"|infrastructure (issue|failure)",
+    re.IGNORECASE,
+)
+
+
+def _infrastructure(seen: Sighting) -> Outcome | None:
+    """The host went away, was retired, or was found unhealthy: not the user's doing."""
+    assert seen.task is not None
+    if seen.task.stop_code in ("InfrastructureHealth", "ServiceSchedulerInitiated") or _INFRASTRUCTURE_TEXT.search(
+        seen.text
+    ):
+        return _stopped(FailureClass.INFRASTRUCTURE, _words(seen))
+    return None
+
+
+_START_TEXTS: tuple[tuple[re.Pattern[str], FailureClass], ...] = (
+    (re.compile(r"CannotPull", re.IGNORECASE), FailureClass.IMAGE_PULL),
+    (re.compile(r"network interface", re.IGNORECASE), FailureClass.NETWORK),
+    (re.compile(r"capacity is unavailable|RESOURCE:|insufficient capacity", re.IGNORECASE), FailureClass.CAPACITY),
+    (
+        re.compile(r"ResourceInitializationError|EphemeralStorage provisioning", re.IGNORECASE),
+        FailureClass.RESOURCE_INITIALIZATION,
+    ),
+)
+
+
+def _never_started(seen: Sighting) -> Outcome | None:
+    """`TaskFailedToStart` often has no containers at all; the reason's words give the class."""
+    assert seen.task is not None
+    by_text = next((cls for pattern, cls in _START_TEXTS if pattern.search(seen.text)), None)
+    if seen.task.stop_code == "TaskFailedToStart":
+        return _stopped(by_text or FailureClass.INFRASTRUCTURE, _words(seen))
+    if by_text is not None and seen.exit_code is None and seen.task.started_at is None:
+        return _stopped(by_text, _words(seen))
+    return None
+
+
+_MEMORY_TEXT = re.compile(r"out ?of ?memory|memory usage|memory exhaustion|\bOOM", re.IGNORECASE)
+
+
+def _out_of_memory(seen: Sighting) -> Outcome | None:
+    """The reason's words, whatever the exit code: 137 alone is any SIGKILL."""
+    if not _MEMORY_TEXT.search(seen.text):
+        return None
+    return _stopped(FailureClass.OUT_OF_MEMORY, f"Container was killed due to memory exhaustion ({_words(seen)})")
+
+
+def _shutdown(seen: Sighting) -> Outcome | None:
+    """The worker was told to stop and ECS gives no better reason."""
+    if seen.result is None or seen.result.failure_class is not FailureClass.SHUTDOWN:
+        return None
+    return _failed(FailureClass.SHUTDOWN, SHUTDOWN_MESSAGE)
+
+
+def _stopped_by_somebody(seen: Sighting) -> Outcome | None:
+    """StopTask by somebody else: no cause of ours is on record."""
+    assert seen.task is not None
+    if seen.task.stop_code != "UserInitiated":
+        return None
+    return _stopped(FailureClass.STOPPED, f"somebody called StopTask: {seen.task.stopped_reason or 'no reason given'}")
+
+
+def _no_result(seen: Sighting) -> Outcome | None:
+    """Exit code 0 is not success: only the worker's committed result is."""
+    if seen.exit_code != 0:
+        return None
+    return _stopped(FailureClass.NO_RESULT, "the worker exited with code 0 without committing a result")
+
+
+def _exit_code(seen: Sighting) -> Outcome | None:
+    """Any other exit code is the worker's or its user's own."""
+    if seen.exit_code is None:
+        return None
+    return _stopped(FailureClass.USER_ERROR, f"the worker exited with code {seen.exit_code} ({_words(seen)})")
+
+
+def _anything_else(seen: Sighting) -> Outcome:
+    """Unknown stop codes and texts are reported as they are, never guessed."""
+    return _stopped(FailureClass.INFRASTRUCTURE, _words(seen))
+
+
+def _words(seen: Sighting) -> str:
+    code = seen.task.stop_code if seen.task else ""
+    return ": ".join(filter(None, (code, seen.text.strip()[:500]))) or "ECS gave no reason"
+
+
+RULES: tuple[tuple[str, Callable[[Sighting], Outcome | None]], ...] = (
+    ("another_task", _another_task),
+    ("not_ended", _not_ended),
+    ("missing_young", _missing_young),
+    ("missing_old", _missing_old),
+    ("claim_refused", _claim_refused),
+    ("worker_result", _worker_result),
+    ("our_cause", _our_cause),
+    ("spot", _spot),
+    ("infrastructure", _infrastructure),
+    ("never_started", _never_started),
+    ("out_of_memory", _out_of_memory),
+    ("shutdown", _shutdown),
+    ("stopped_by_somebody", _stopped_by_somebody),
+    ("no_result", _no_result),
+    ("exit_code", _exit_code),
+    ("anything_else", _anything_else),
+)

@@ -1,0 +1,95 @@
+"""Fargate task sizes, workload profiles and capacity providers.
+
+Source of the size table: "Task CPU and memory", Amazon ECS Developer Guide for AWS Fargate (Linux platform).
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+GIB = 1024
+"""MiB in one GiB: ECS counts memory in MiB, 1 GB of its tables being 1,024 of them."""
+
+FARGATE_MEMORY_MIB: Mapping[int, tuple[int, ...]] = {
+    256: (512, 1 * GIB, 2 * GIB),
+    512: tuple(range(1 * GIB, 4 * GIB + 1, GIB)),
+    1024: tuple(range(2 * GIB, 8 * GIB + 1, GIB)),
+    2048: tuple(range(4 * GIB, 16 * GIB + 1, GIB)),
+    4096: tuple(range(8 * GIB, 30 * GIB + 1, GIB)),
+    8192: tuple(range(16 * GIB, 60 * GIB + 1, 4 * GIB)),
+    16384: tuple(range(32 * GIB, 120 * GIB + 1, 8 * GIB)),
+    32768: (60 * GIB, 120 * GIB, 244 * GIB),
+}
+"""CPU units → the memory sizes, in MiB, that Fargate accepts with them."""
+
+EPHEMERAL_STORAGE_INCLUDED_GIB = 20
+EPHEMERAL_STORAGE_MIN_GIB = 21
+EPHEMERAL_STORAGE_MAX_GIB = 200
+
+
+class CapacityProvider(StrEnum):
+    """The two Fargate capacity providers."""
+
+    FARGATE = "FARGATE"
+    FARGATE_SPOT = "FARGATE_SPOT"
+
+
+@dataclass(frozen=True, slots=True)
+class TaskSize:
+    """What a Fargate task is given: CPU units (1,024 a vCPU), memory in MiB, ephemeral storage in GiB (None: the 20 included)."""
+
+    cpu: int
+    memory_mib: int
+    ephemeral_storage_gib: int | None = None
+
+
+def validate_size(cpu: int, memory_mib: int) -> str | None:
+    """None when Fargate runs `cpu` units with `memory_mib`; otherwise the problem, with the nearest valid pairs."""
+    if memory_mib in FARGATE_MEMORY_MIB.get(cpu, ()):
+        return None
+    pairs = ", ".join(f"{near.cpu} CPU / {near.memory_mib} MiB" for near in nearest_sizes(cpu, memory_mib))
+    return f"{cpu} CPU units with {memory_mib} MiB is not a Fargate size; the nearest valid ones are {pairs}"
+
+
+def nearest_sizes(cpu: int, memory_mib: int, count: int = 3) -> tuple[TaskSize, ...]:
+    """The `count` valid sizes nearest to a wish, by relative distance of CPU and memory together, nearest first."""
+
+    def distance(size: TaskSize) -> float:
+        return abs(size.cpu - cpu) / max(cpu, 1) + abs(size.memory_mib - memory_mib) / max(memory_mib, 1)
+
+    every = (TaskSize(each_cpu, memory) for each_cpu, memories in FARGATE_MEMORY_MIB.items() for memory in memories)
+    return tuple(sorted(every, key=lambda size: (distance(size), size.cpu, size.memory_mib))[:count])
+
+
+def smallest_cpu_for(memory_mib: int) -> int | None:
+    """The smallest CPU size that Fargate accepts with `memory_mib`; None when no size has that memory."""
+    return next((cpu for cpu, memories in FARGATE_MEMORY_MIB.items() if memory_mib in memories), None)
+
+
+def validate_ephemeral_storage(gib: int) -> str | None:
+    """None when Fargate can be asked for `gib` of ephemeral storage; otherwise the problem."""
+    if EPHEMERAL_STORAGE_MIN_GIB <= gib <= EPHEMERAL_STORAGE_MAX_GIB:
+        return None
+    return (
+        f"ephemeral storage of {gib} GiB is outside {EPHEMERAL_STORAGE_MIN_GIB} to {EPHEMERAL_STORAGE_MAX_GIB}; "
+        f"leave it out for the {EPHEMERAL_STORAGE_INCLUDED_GIB} GiB that every task has"
+    )
+
+
+def choose_provider(weights: Mapping[str, int], run_id: str, attempt: int) -> str:
+    """The capacity provider of an attempt, by weight, from a hash of its ids: the same answer on every replica and replay.
+
+    ECS applies a strategy's weights within one RunTask call; with one task a call they would never be honoured, so the
+    choice is made here and a single provider is named in the call.
+    """
+    total = sum(weights.values())
+    if total <= 0:
+        raise ValueError("capacity provider weights must sum to more than 0")
+    digest = hashlib.sha256(f"{run_id}/{attempt}".encode()).digest()
+    point = int.from_bytes(digest[:8], "big") % total
+    for provider, weight in sorted(weights.items()):
+        if point < weight:
+            return provider
+        point -= weight
+    raise AssertionError("unreachable: the point lies below the sum of the weights")
