@@ -5,12 +5,12 @@ The texts and codes are those of "Stopped tasks error messages" and "Task" (API 
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
 from dagy_control.model.runs import ActiveRun, FailureClass, ResultStatus, StopCause, WorkerResult
-from dagy_control.model.tasks import SeenContainer, SeenTask, TaskIdentity
+from dagy_control.model.tasks import SeenTask, TaskIdentity
 
 EXIT_CLAIM_REFUSED = 75
 """The worker's reserved exit code (EX_TEMPFAIL): its claim was refused, so no user code has run."""
@@ -56,21 +56,10 @@ class Sighting:
     stored_result: WorkerResult | None = None
 
     @property
-    def container(self) -> SeenContainer | None:
-        """The worker's container, by name: ECS may list injected sidecars before it."""
-        return self.task.container(self.container_name) if self.task else None
-
-    @property
     def exit_code(self) -> int | None:
-        """The worker container's exit code; None when ECS knows none."""
-        return self.container.exit_code if self.container else None
-
-    @property
-    def text(self) -> str:
-        """Everything that ECS says in words, for the rules that must read words."""
-        if self.task is None:
-            return ""
-        return " ".join(filter(None, (self.task.stopped_reason, *(each.reason for each in self.task.containers))))
+        """The exit code of the worker's container, found by name (AWS injects sidecars); None when ECS knows none."""
+        container = self.task.container(self.container_name) if self.task else None
+        return container.exit_code if container else None
 
     @property
     def is_cancelled(self) -> bool:
@@ -90,14 +79,13 @@ class Sighting:
 
 
 def judge(sighting: Sighting) -> Outcome:
-    """The outcome of a run's task: the first rule that matches decides. Total: the last rule always matches."""
-    for name, rule in RULES:
-        outcome = rule(sighting)
-        if outcome is not None:
-            return Outcome(
-                ending=outcome.ending, rule=name, message=outcome.message, failure_class=outcome.failure_class
-            )
-    raise AssertionError("unreachable: the last rule matches everything")
+    """The outcome of a run's task: the first rule that matches decides. Total: each list ends with a rule that always matches."""
+    if sighting.task is None:
+        verdicts = ((name, rule(sighting)) for name, rule in MISSING_RULES)
+    else:
+        task = sighting.task
+        verdicts = ((name, rule(sighting, task)) for name, rule in TASK_RULES)
+    return next(replace(outcome, rule=name) for name, outcome in verdicts if outcome is not None)
 
 
 def _undecided(message: str) -> Outcome:
@@ -122,29 +110,20 @@ def _by_result(result: WorkerResult) -> Outcome:
     return _failed(result.failure_class or FailureClass.USER_ERROR, result.message or "The flow failed")
 
 
-def _another_task(seen: Sighting) -> Outcome | None:
-    """A task of another attempt, or another task of this one, says nothing about the task on record."""
-    if seen.task is None:
-        return None
-    if seen.run.external_id is not None and seen.task.arn != seen.run.external_id:
-        return _undecided("the task is not the one on record")
-    identity = TaskIdentity.parse(seen.task.started_by)
-    if identity is not None and (identity.run_id, identity.attempt) != (seen.run.run_id, seen.run.attempt):
-        return _undecided("the task belongs to another attempt")
-    return None
+def _text(task: SeenTask) -> str:
+    """Everything that ECS says in words, for the rules that must read words."""
+    return " ".join(filter(None, (task.stopped_reason, *(each.reason for each in task.containers)))).strip()
 
 
-def _not_ended(seen: Sighting) -> Outcome | None:
-    """Before STOPPED nothing counts: a Spot warning carries its stop code while the task still runs."""
-    if seen.task is None or seen.task.has_ended:
-        return None
-    return _undecided(f"the task is {seen.task.last_status}")
+def _words(task: SeenTask) -> str:
+    return ": ".join(filter(None, (task.stop_code, _text(task)[:500]))) or "ECS gave no reason"
 
 
-def _missing_young(seen: Sighting) -> Outcome | None:
+# A task that DescribeTasks calls MISSING.
+
+
+def _young(seen: Sighting) -> Outcome | None:
     """ECS may not show a task for minutes after RunTask: young MISSING means "not yet"."""
-    if seen.task is not None:
-        return None
     since = seen.run.launch_sent_at or seen.run.active_since
     if since is not None and seen.now - since < timedelta(seconds=seen.missing_grace_s):
         return _undecided("ECS does not show the task yet")
@@ -153,20 +132,52 @@ def _missing_young(seen: Sighting) -> Outcome | None:
     return None
 
 
-def _missing_old(seen: Sighting) -> Outcome | None:
-    """ECS forgets a stopped task after about an hour: what the worker left decides, else the outcome is lost. Never relaunched blindly."""
-    if seen.task is not None:
+def _missing_result(seen: Sighting) -> Outcome | None:
+    """ECS forgets a stopped task after about an hour: what the worker left decides."""
+    if seen.result is None or seen.result.failure_class is FailureClass.SHUTDOWN:
         return None
-    if seen.result is not None and seen.result.failure_class is not FailureClass.SHUTDOWN:
-        return _by_result(seen.result)
-    if seen.is_cancelled:
-        return _CANCELLED
+    return _by_result(seen.result)
+
+
+def _missing_cancelled(seen: Sighting) -> Outcome | None:
+    """A cancel was acknowledged and nothing runs any more: that is all the user asked for."""
+    return _CANCELLED if seen.is_cancelled else None
+
+
+def _lost(_seen: Sighting) -> Outcome:
+    """Nobody knows how it ended. Never relaunched blindly: it may have done its work."""
     return _failed(
         FailureClass.LOST, "Reconciled: Task is MISSING: ECS no longer knows it and its worker left no result"
     )
 
 
-def _claim_refused(seen: Sighting) -> Outcome | None:
+MISSING_RULES: tuple[tuple[str, Callable[[Sighting], Outcome | None]], ...] = (
+    ("missing_young", _young),
+    ("missing_result", _missing_result),
+    ("missing_cancelled", _missing_cancelled),
+    ("missing_lost", _lost),
+)
+
+
+# A task that ECS shows.
+
+
+def _another_task(seen: Sighting, task: SeenTask) -> Outcome | None:
+    """A task of another attempt, or another task of this one, says nothing about the task on record."""
+    if seen.run.external_id is not None and task.arn != seen.run.external_id:
+        return _undecided("the task is not the one on record")
+    identity = TaskIdentity.parse(task.started_by)
+    if identity is not None and (identity.run_id, identity.attempt) != (seen.run.run_id, seen.run.attempt):
+        return _undecided("the task belongs to another attempt")
+    return None
+
+
+def _not_ended(_seen: Sighting, task: SeenTask) -> Outcome | None:
+    """Before STOPPED nothing counts: a Spot warning carries its stop code while the task still runs."""
+    return None if task.has_ended else _undecided(f"the task is {task.last_status}")
+
+
+def _claim_refused(seen: Sighting, _task: SeenTask) -> Outcome | None:
     """A worker that exits with the reserved code was refused its attempt: nothing of the user's has run."""
     if seen.exit_code != EXIT_CLAIM_REFUSED:
         return None
@@ -175,14 +186,14 @@ def _claim_refused(seen: Sighting) -> Outcome | None:
     return _stopped(FailureClass.INFRASTRUCTURE, "its worker was refused the attempt before anything ran")
 
 
-def _worker_result(seen: Sighting) -> Outcome | None:
+def _worker_result(seen: Sighting, _task: SeenTask) -> Outcome | None:
     """What the worker committed before it exited beats any reading of its exit; a SHUTDOWN is only a hint."""
     if seen.result is None or seen.result.failure_class is FailureClass.SHUTDOWN:
         return None
     return _by_result(seen.result)
 
 
-def _our_cause(seen: Sighting) -> Outcome | None:
+def _our_cause(seen: Sighting, _task: SeenTask) -> Outcome | None:
     """We stopped it ourselves, and wrote why before we did."""
     if seen.is_cancelled:
         return _CANCELLED
@@ -197,31 +208,28 @@ def _our_cause(seen: Sighting) -> Outcome | None:
             return None
 
 
-def _spot(seen: Sighting) -> Outcome | None:
+def _spot(_seen: Sighting, task: SeenTask) -> Outcome | None:
     """A Spot reclaim, with or without an exit code; `TerminationNotice` is its older name."""
-    assert seen.task is not None
     if (
-        seen.task.stop_code in ("SpotInterruption", "TerminationNotice")
-        or "spot task was interrupted" in seen.text.lower()
+        task.stop_code in ("SpotInterruption", "TerminationNotice")
+        or "spot task was interrupted" in _text(task).lower()
     ):
         return _stopped(FailureClass.SPOT_INTERRUPTED, "Fargate Spot reclaimed the capacity")
     return None
 
 
 _INFRASTRUCTURE_TEXT = re.compile(
-    r"host ec2 \(instance|ecs is performing maintenance|failed (container|elb) health checks|task failed.*health check"
-    r"|infrastructure (issue|failure)",
+    r"host ec2 \(instance|ecs is performing maintenance|failed .*health checks?|infrastructure (issue|failure)",
     re.IGNORECASE,
 )
 
 
-def _infrastructure(seen: Sighting) -> Outcome | None:
+def _infrastructure(_seen: Sighting, task: SeenTask) -> Outcome | None:
     """The host went away, was retired, or was found unhealthy: not the user's doing."""
-    assert seen.task is not None
-    if seen.task.stop_code in ("InfrastructureHealth", "ServiceSchedulerInitiated") or _INFRASTRUCTURE_TEXT.search(
-        seen.text
+    if task.stop_code in ("InfrastructureHealth", "ServiceSchedulerInitiated") or _INFRASTRUCTURE_TEXT.search(
+        _text(task)
     ):
-        return _stopped(FailureClass.INFRASTRUCTURE, _words(seen))
+        return _stopped(FailureClass.INFRASTRUCTURE, _words(task))
     return None
 
 
@@ -229,78 +237,66 @@ _START_TEXTS: tuple[tuple[re.Pattern[str], FailureClass], ...] = (
     (re.compile(r"CannotPull", re.IGNORECASE), FailureClass.IMAGE_PULL),
     (re.compile(r"network interface", re.IGNORECASE), FailureClass.NETWORK),
     (re.compile(r"capacity is unavailable|RESOURCE:|insufficient capacity", re.IGNORECASE), FailureClass.CAPACITY),
-    (
-        re.compile(r"ResourceInitializationError|EphemeralStorage provisioning", re.IGNORECASE),
-        FailureClass.RESOURCE_INITIALIZATION,
-    ),
+    (re.compile(r"ResourceInitializationError|EphemeralStorage provisioning"), FailureClass.RESOURCE_INITIALIZATION),
 )
 
 
-def _never_started(seen: Sighting) -> Outcome | None:
+def _never_started(seen: Sighting, task: SeenTask) -> Outcome | None:
     """`TaskFailedToStart` often has no containers at all; the reason's words give the class."""
-    assert seen.task is not None
-    by_text = next((cls for pattern, cls in _START_TEXTS if pattern.search(seen.text)), None)
-    if seen.task.stop_code == "TaskFailedToStart":
-        return _stopped(by_text or FailureClass.INFRASTRUCTURE, _words(seen))
-    if by_text is not None and seen.exit_code is None and seen.task.started_at is None:
-        return _stopped(by_text, _words(seen))
+    by_text = next((each for pattern, each in _START_TEXTS if pattern.search(_text(task))), None)
+    if task.stop_code == "TaskFailedToStart":
+        return _stopped(by_text or FailureClass.INFRASTRUCTURE, _words(task))
+    if by_text is not None and seen.exit_code is None and task.started_at is None:
+        return _stopped(by_text, _words(task))
     return None
 
 
 _MEMORY_TEXT = re.compile(r"out ?of ?memory|memory usage|memory exhaustion|\bOOM", re.IGNORECASE)
 
 
-def _out_of_memory(seen: Sighting) -> Outcome | None:
+def _out_of_memory(_seen: Sighting, task: SeenTask) -> Outcome | None:
     """The reason's words, whatever the exit code: 137 alone is any SIGKILL."""
-    if not _MEMORY_TEXT.search(seen.text):
+    if not _MEMORY_TEXT.search(_text(task)):
         return None
-    return _stopped(FailureClass.OUT_OF_MEMORY, f"Container was killed due to memory exhaustion ({_words(seen)})")
+    return _stopped(FailureClass.OUT_OF_MEMORY, f"Container was killed due to memory exhaustion ({_words(task)})")
 
 
-def _shutdown(seen: Sighting) -> Outcome | None:
+def _shutdown(seen: Sighting, _task: SeenTask) -> Outcome | None:
     """The worker was told to stop and ECS gives no better reason."""
     if seen.result is None or seen.result.failure_class is not FailureClass.SHUTDOWN:
         return None
     return _failed(FailureClass.SHUTDOWN, SHUTDOWN_MESSAGE)
 
 
-def _stopped_by_somebody(seen: Sighting) -> Outcome | None:
+def _stopped_by_somebody(_seen: Sighting, task: SeenTask) -> Outcome | None:
     """StopTask by somebody else: no cause of ours is on record."""
-    assert seen.task is not None
-    if seen.task.stop_code != "UserInitiated":
+    if task.stop_code != "UserInitiated":
         return None
-    return _stopped(FailureClass.STOPPED, f"somebody called StopTask: {seen.task.stopped_reason or 'no reason given'}")
+    return _stopped(FailureClass.STOPPED, f"somebody called StopTask: {task.stopped_reason or 'no reason given'}")
 
 
-def _no_result(seen: Sighting) -> Outcome | None:
+def _no_result(seen: Sighting, _task: SeenTask) -> Outcome | None:
     """Exit code 0 is not success: only the worker's committed result is."""
     if seen.exit_code != 0:
         return None
     return _stopped(FailureClass.NO_RESULT, "the worker exited with code 0 without committing a result")
 
 
-def _exit_code(seen: Sighting) -> Outcome | None:
+def _exit_code(seen: Sighting, task: SeenTask) -> Outcome | None:
     """Any other exit code is the worker's or its user's own."""
     if seen.exit_code is None:
         return None
-    return _stopped(FailureClass.USER_ERROR, f"the worker exited with code {seen.exit_code} ({_words(seen)})")
+    return _stopped(FailureClass.USER_ERROR, f"the worker exited with code {seen.exit_code} ({_words(task)})")
 
 
-def _anything_else(seen: Sighting) -> Outcome:
+def _anything_else(_seen: Sighting, task: SeenTask) -> Outcome:
     """Unknown stop codes and texts are reported as they are, never guessed."""
-    return _stopped(FailureClass.INFRASTRUCTURE, _words(seen))
+    return _stopped(FailureClass.INFRASTRUCTURE, _words(task))
 
 
-def _words(seen: Sighting) -> str:
-    code = seen.task.stop_code if seen.task else ""
-    return ": ".join(filter(None, (code, seen.text.strip()[:500]))) or "ECS gave no reason"
-
-
-RULES: tuple[tuple[str, Callable[[Sighting], Outcome | None]], ...] = (
+TASK_RULES: tuple[tuple[str, Callable[[Sighting, SeenTask], Outcome | None]], ...] = (
     ("another_task", _another_task),
     ("not_ended", _not_ended),
-    ("missing_young", _missing_young),
-    ("missing_old", _missing_old),
     ("claim_refused", _claim_refused),
     ("worker_result", _worker_result),
     ("our_cause", _our_cause),
