@@ -1,0 +1,5 @@
+"""What makes a capability run: the only clock, loop, sleep, backoff, jitter, task, drain, rate limit, log set-up and health.
+
+May touch: asyncio, the operating system's clock and signals, structlog, prometheus_client. Must not know any capability, any
+port or any AWS library: what a tick does is handed in, and only its errors (`dagy_control.errors`) are understood here.
+"""

@@ -1,0 +1,130 @@
+"""Work over many items at once, never more than a limit at a time."""
+
+import asyncio
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from dagy_control.kernel.tasks import end_tasks, start_task
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome(Generic[T, R]):
+    """What became of one item: `value` when `error` is None."""
+
+    item: T
+    value: R | None
+    error: Exception | None
+
+
+def _never() -> bool:
+    return False
+
+
+async def run_bounded(
+    items: Iterable[T] | AsyncIterable[T],
+    work: Callable[[T], Awaitable[R]],
+    *,
+    limit: int,
+    name: str,
+    stop: Callable[[], bool] = _never,
+) -> list[Outcome[T, R]]:
+    """Do `work` on every item, at most `limit` at a time; outcomes in the order of the items.
+
+    An item is taken from `items` only when a place is free. Once `stop()` is true no further item is taken: those not
+    started are absent from the result, those under way are finished. An error of one item never stops the others; an error
+    of `items` itself is raised after those under way have ended; a cancellation ends everything.
+    """
+    outcomes: dict[int, Outcome[T, R]] = {}
+    await _drive(items, work, outcomes.__setitem__, limit=limit, name=name, stop=stop)
+    return [outcomes[index] for index in sorted(outcomes)]
+
+
+async def stream_bounded(
+    items: Iterable[T] | AsyncIterable[T],
+    work: Callable[[T], Awaitable[R]],
+    done: Callable[[Outcome[T, R]], None],
+    *,
+    limit: int,
+    name: str,
+    stop: Callable[[], bool] = _never,
+) -> int:
+    """As `run_bounded`, but each outcome is handed to `done` as it comes and then forgotten: memory for `limit` items only.
+
+    Gives the number of items done. `done` is called in the order of completion; what it raises ends everything.
+    """
+    return await _drive(items, work, lambda _, outcome: done(outcome), limit=limit, name=name, stop=stop)
+
+
+async def _drive(
+    items: Iterable[T] | AsyncIterable[T],
+    work: Callable[[T], Awaitable[R]],
+    record: Callable[[int, Outcome[T, R]], None],
+    *,
+    limit: int,
+    name: str,
+    stop: Callable[[], bool],
+) -> int:
+    if limit < 1:
+        raise ValueError(f"{name}: the limit of concurrent items must be at least 1, not {limit}")
+    source = _Source(items, stop)
+
+    async def worker() -> None:
+        async for index, item in source:
+            record(index, await _attempt(work, item))
+
+    workers = [start_task(worker(), name=f"{name}-{number}") for number in range(limit)]
+    try:
+        await asyncio.gather(
+            *workers
+        )  # a worker that is cancelled, by whomever, raises here and takes the others with it
+    finally:
+        await end_tasks(*workers)
+    if source.error is not None:
+        raise source.error
+    return source.taken
+
+
+async def _attempt(work: Callable[[T], Awaitable[R]], item: T) -> Outcome[T, R]:
+    try:
+        return Outcome(item, await work(item), None)
+    except Exception as error:  # noqa: BLE001 - handed to the caller as the item's outcome
+        return Outcome(item, None, error)
+
+
+class _Source(Generic[T]):
+    """The items, numbered, for several workers: one pull at a time, as async generators demand."""
+
+    def __init__(self, items: Iterable[T] | AsyncIterable[T], stop: Callable[[], bool]) -> None:
+        self._items = aiter(items if isinstance(items, AsyncIterable) else _each(items))
+        self._stop = stop
+        self._turn = asyncio.Lock()
+        self._ended = False
+        self.taken = 0
+        self.error: Exception | None = None
+
+    def __aiter__(self) -> AsyncIterator[tuple[int, T]]:
+        return self
+
+    async def __anext__(self) -> tuple[int, T]:
+        async with self._turn:
+            if self._ended or self._stop():
+                raise StopAsyncIteration
+            try:
+                item = await anext(self._items)
+            except StopAsyncIteration:
+                self._ended = True
+                raise
+            except Exception as error:
+                self._ended, self.error = True, error
+                raise StopAsyncIteration from error
+            self.taken += 1
+            return self.taken - 1, item
+
+
+async def _each(items: Iterable[T]) -> AsyncIterator[T]:
+    for item in items:
+        yield item
