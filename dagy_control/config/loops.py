@@ -1,0 +1,179 @@
+"""The sections that say how the loops, the HTTP face and the worker behave."""
+
+from pathlib import Path
+
+from pydantic import Field
+
+from dagy_control.config.fields import RESTART, Count, DynamoDBTable, Flag, Number, Section, safe_minimum
+
+
+class LaunchingSettings(Section):
+    """The loop that turns queued runs into tasks."""
+
+    enabled: Flag = True
+    """Whether this process launches runs."""
+    interval_s: Number = Field(1.0, gt=0, le=3600)
+    """Seconds between two launching passes. Short: a new run waits for half of it on average."""
+    census_interval_s: Number = Field(10, gt=0, le=3600)
+    """Seconds between two full counts of the active runs, by which the limits below are kept. Own claims are counted at once."""
+    max_in_flight: Count = Field(32, ge=1, le=1000)
+    """RunTask calls that wait for a reply at the same time. The API rate is kept apart, by the limiter."""
+    max_claims_per_tick: Count = Field(500, ge=1, le=10000)
+    """Runs claimed in one pass at most, so that a pass ends and a drain comes soon."""
+    max_concurrent_tasks: Count = Field(1000, ge=1)
+    """Tasks in the cluster at the same time at most. 1000 is the quota of a usual account."""
+    max_per_org: Count | None = Field(None, ge=1, examples=[200])
+    """Runs of one organisation at the same time at most. Unset: no limit of its own."""
+    max_per_flow: Count | None = Field(None, ge=1, examples=[50])
+    """Runs of one flow at the same time at most. Unset: no limit of its own."""
+    reply_timeout_s: Number = Field(45, gt=0, le=3600)
+    """Seconds after which a LAUNCHING run without a reply is taken up again.
+
+    Must be above aws.read_timeout_s, or a call under way is repeated."""
+    token_replay_max_age_s: Number = Field(3300, gt=0, le=3300)
+    """Seconds for which a launch token may be replayed. ECS keeps tokens for an hour at least after a task's end; 3300 leaves a margin."""
+    not_found_grace_s: Number = Field(600, ge=0, le=86400, json_schema_extra=safe_minimum(300))
+    """Seconds since the last send before a task that cannot be found counts as never started. ECS may hide a new task for minutes."""
+    max_launch_tries: Count = Field(5, ge=1, le=100)
+    """Launch tries of one attempt at most; then the run fails."""
+    retry_delay_s: Number = Field(15, ge=0, le=3600)
+    """Seconds before the second launch try; doubled for each further one."""
+    retry_delay_max_s: Number = Field(300, ge=0, le=86400)
+    """Seconds before a further launch try at most."""
+    spot_fallback_after_tries: Count = Field(2, ge=1, le=100)
+    """Launch tries refused for lack of Spot capacity after which the run goes to on-demand."""
+
+
+class ReconcilingSettings(Section):
+    """The loop that keeps the records of launched runs true."""
+
+    enabled: Flag = True
+    """Whether this process reconciles."""
+    interval_s: Number = Field(30, gt=0, le=3600)
+    """Seconds between two passes. Events end most runs sooner; this bounds how long a lost event goes unnoticed."""
+    stale_threshold_s: Number = Field(300, ge=0, le=86400)
+    """Seconds since its start before a RUNNING run is checked, so that fresh ones are not raced.
+
+    Cancels and timeouts are checked at any age."""
+    missing_grace_s: Number = Field(600, ge=0, le=86400, json_schema_extra=safe_minimum(300))
+    """Seconds since the launch before a task that ECS does not know counts as lost. ECS may hide a new task for minutes."""
+    start_timeout_s: Number = Field(900, gt=0, le=86400, json_schema_extra=safe_minimum(120))
+    """Seconds that a task may take to start its worker; then it is stopped. Covers placing it and pulling the image."""
+    result_linger_s: Number = Field(120, ge=0, le=3600, json_schema_extra=safe_minimum(30))
+    """Seconds that a worker may live on after it has committed its result; then its task is stopped."""
+    describe_concurrency: Count = Field(4, ge=1, le=100)
+    """DescribeTasks calls under way at the same time, of 100 tasks each."""
+    max_missing_share: Number = Field(0.5, gt=0, le=1)
+    """Share of missing tasks above which a pass ends nothing and alerts: a wrong cluster or region is likelier than so many losses."""
+    missing_share_min_tasks: Count = Field(10, ge=1)
+    """Described tasks below which max_missing_share is not applied: of two tasks, one lost is no sign."""
+    max_infra_failures: Count = Field(3, ge=0, le=100)
+    """New attempts of a run after failures that are not its own (Spot, host, network), at most."""
+    infra_retry_delay_s: Number = Field(10, ge=0, le=3600)
+    """Seconds before such a new attempt."""
+
+
+class EventsSettings(Section):
+    """The consumer of ECS task state changes. Events are hints: with every one lost, polling still ends every run."""
+
+    enabled: Flag = True
+    """Whether this process consumes the queue, if one is named."""
+    queue_url: str | None = Field(
+        None,
+        pattern=r"^https?://.+",
+        examples=["https://sqs.us-east-1.amazonaws.com/123456789012/dagy-task-events"],
+        json_schema_extra=RESTART,
+    )
+    """URL of the SQS queue that EventBridge fills. Unset: polling only."""
+    wait_s: Count = Field(10, ge=0, le=20)
+    """Seconds that a receive call waits for messages, 20 at most by SQS. Must be below aws.read_timeout_s."""
+    visibility_timeout_s: Count = Field(60, ge=5, le=43200)
+    """Seconds for which a received message is hidden from other receivers; then it comes again."""
+    receivers: Count = Field(1, ge=1, le=32, json_schema_extra=RESTART)
+    """Receive calls under way at the same time, of 10 messages each."""
+
+
+class StateTable(Section):
+    """A DynamoDB table that some other kind of task keeps its state in, and the task tag that leads to it."""
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_-]{0,31}$")
+    """What reports call this table."""
+    table: DynamoDBTable | None = Field(None, examples=["some-state-table"])
+    """Name of the table. Unset: its tag is off, and tasks that bear it are counted but never judged."""
+    key_attribute: str = Field(min_length=1)
+    """The table's partition key, a string."""
+    task_tag: str = Field(min_length=1)
+    """The ECS task tag whose value is that key."""
+    status_attribute: str = Field("status", min_length=1)
+    """The attribute that holds the status."""
+    terminal_statuses: tuple[str, ...] = Field(min_length=1)
+    """Statuses, in any case, with which no task should run any more."""
+    arn_attribute: str = Field("task_arn", min_length=1)
+    """The attribute that holds the ARN of the task that should run."""
+    check_arn: Flag = False
+    """Whether a task whose ARN is not the recorded one is an orphan."""
+
+
+class OrphanScannerSettings(Section):
+    """The loop that finds tasks which should not run, and stops them unless dry_run."""
+
+    enabled: Flag = True
+    """Whether this process scans."""
+    interval_s: Number = Field(300, gt=0, le=86400)
+    """Seconds between two scans."""
+    dry_run: Flag = True
+    """Report only, stop nothing. On by default for safety."""
+    max_runtime_hours: Number = Field(6, gt=0, le=8760)
+    """Hours that a task may run before it counts as an orphan."""
+    grace_s: Number = Field(300, ge=0, le=86400, json_schema_extra=safe_minimum(300))
+    """Seconds since a task's start, or its record's end, in which it is left alone. Tables and ECS agree only after a while."""
+    max_stops_per_scan: Count = Field(25, ge=1, le=1000)
+    """Orphans above which a scan stops nothing and alerts: a wrong table is likelier than so many."""
+    max_stop_share: Number = Field(0.5, gt=0, le=1)
+    """Share of the running tasks above which a scan stops nothing and alerts."""
+    min_running_for_share: Count = Field(10, ge=1)
+    """Running tasks below which max_stop_share is not applied."""
+    scan_timeout_s: Number = Field(60, gt=0, le=3600)
+    """Seconds after which a scan is given up; it stops nothing that it has not judged."""
+    state_tables: tuple[StateTable, ...] = (
+        StateTable(
+            name="retraining",
+            key_attribute="model_name",
+            task_tag="model_name",
+            terminal_statuses=("completed", "failed"),
+            check_arn=True,
+        ),
+        StateTable(
+            name="trading",
+            key_attribute="strategy_id",
+            task_tag="strategy_id",
+            terminal_statuses=("stopped", "failed", "terminated"),
+        ),
+    )
+    """State tables to check tagged tasks against. Naming any replaces all. Our own runs are always checked and need none."""
+
+
+class ApiSettings(Section):
+    """The HTTP face: metrics and health."""
+
+    enabled: Flag = Field(default=True, json_schema_extra=RESTART)
+    """Whether to listen at all."""
+    host: str = Field("0.0.0.0", min_length=1, json_schema_extra=RESTART)  # noqa: S104 - in a container, only the security group can say who reaches it
+    """Address to listen on. All of them by default, because a container's own address is not known before."""
+    port: Count = Field(9464, ge=0, le=65535, json_schema_extra=RESTART)
+    """TCP port to listen on. 0: any free one, which is logged."""
+
+
+class WorkerSettings(Section):
+    """The process inside a task. It reads these from its own environment when it starts."""
+
+    drain_s: Number = Field(15, ge=0, le=110)
+    """Seconds that running tasks of a flow get after SIGTERM. With ECS's stop timeout of 30, 15 leave time to commit the result."""
+    default_max_concurrency: Count | None = Field(None, ge=1, le=1024, examples=[4])
+    """Tasks of one flow at the same time, for a flow that names no number. Unset: the CPU count."""
+    result_write_timeout_s: Number = Field(30, gt=0, le=600)
+    """Seconds in which the result must reach the table; then it goes to S3."""
+    artifact_max_mib: Count = Field(256, ge=1, le=10240)
+    """Size in MiB of an artifact at most, packed; a larger one is refused before it fills the disk."""
+    work_dir: Path | None = Field(None, examples=["/tmp/dagy"])  # noqa: S108 - an example for the documentation, never used as a path
+    """Folder for artifacts and dependencies. Unset: the system's temporary folder."""

@@ -1,0 +1,133 @@
+"""Rules that hold between settings. Each that is broken is one violation; all of them are reported at once."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from dagy_control.config.fields import SAFE_MINIMUM, Section
+
+if TYPE_CHECKING:
+    from dagy_control.config.settings import Settings
+
+Path = tuple[str, ...]
+"""A setting: its section and its name; a root setting has its name only."""
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """A broken rule. `at`: the setting to change; `others`: those it was compared with; `reason` and `remedy`: sentences."""
+
+    at: Path
+    others: tuple[Path, ...]
+    reason: str
+    remedy: str
+
+
+def find_violations(settings: "Settings") -> tuple[Violation, ...]:
+    """Every broken rule of `settings`, in a fixed order."""
+    return (
+        *_time_order(settings),
+        *_unsafe_graces(settings),
+        *_profile_exists(settings),
+        *_distinct(settings, "tables", tuple(type(settings.tables).model_fields)),
+        *_distinct(settings, "storage", ("result_prefix", "artifact_prefix")),
+        *_state_table_names(settings),
+    )
+
+
+_ABOVE: tuple[tuple[Path, Path, bool, str], ...] = (
+    (
+        ("launching", "reply_timeout_s"),
+        ("aws", "read_timeout_s"),
+        True,
+        "a launch still waiting for its reply would be sent again",
+    ),
+    (
+        ("launching", "token_replay_max_age_s"),
+        ("launching", "reply_timeout_s"),
+        True,
+        "no lost launch could ever be replayed",
+    ),
+    (("launching", "retry_delay_max_s"), ("launching", "retry_delay_s"), False, "it is the upper bound of the delay"),
+    (("aws", "read_timeout_s"), ("events", "wait_s"), True, "every empty receive call would time out"),
+)
+"""(greater, smaller, strictly, why): the first must be above (or, not strictly, at least) the second."""
+
+
+def _value(settings: "Settings", path: Path) -> float:
+    section, name = path
+    return float(getattr(getattr(settings, section), name))
+
+
+def _time_order(settings: "Settings") -> Iterator[Violation]:
+    for greater, smaller, strictly, why in _ABOVE:
+        high, low = _value(settings, greater), _value(settings, smaller)
+        if high < low or (strictly and high == low):
+            relation = "above" if strictly else "at least"
+            yield Violation(
+                greater,
+                (smaller,),
+                f"must be {relation} {'.'.join(smaller)}, which is {low:g}: {why}",
+                f"raise {'.'.join(greater)}, or lower {'.'.join(smaller)}",
+            )
+
+
+def _unsafe_graces(settings: "Settings") -> Iterator[Violation]:
+    """Graces exist because ECS is eventually consistent for minutes after RunTask; the embedded cloud is not."""
+    if settings.embedded_cloud:
+        return
+    for section_name, section in settings:
+        if not isinstance(section, Section):
+            continue
+        for name, field in type(section).model_fields.items():
+            extra = field.json_schema_extra
+            if not isinstance(extra, dict) or SAFE_MINIMUM not in extra:
+                continue
+            least = float(str(extra[SAFE_MINIMUM]))
+            if getattr(section, name) < least:
+                yield Violation(
+                    (section_name, name),
+                    (("embedded_cloud",),),
+                    f"is below its safe minimum of {least:g}: shorter is safe only in the embedded cloud (embedded_cloud = true)",
+                    f"set it to {least:g} or more",
+                )
+
+
+def _profile_exists(settings: "Settings") -> Iterator[Violation]:
+    if settings.ecs.default_profile not in settings.ecs.profiles:
+        names = ", ".join(settings.ecs.profiles)
+        yield Violation(
+            ("ecs", "default_profile"),
+            (("ecs", "profiles"),),
+            f"is not one of ecs.profiles ({names})",
+            f"name one of {names}, or add the profile (naming any profile replaces the default ones)",
+        )
+
+
+def _distinct(settings: "Settings", section: str, names: tuple[str, ...]) -> Iterator[Violation]:
+    seen: dict[str, str] = {}
+    for name in names:
+        first = seen.setdefault(getattr(getattr(settings, section), name), name)
+        if first != name:
+            yield Violation(
+                (section, name),
+                ((section, first),),
+                f"is the same as {section}.{first}: their contents would mix",
+                "give each its own name",
+            )
+
+
+def _state_table_names(settings: "Settings") -> Iterator[Violation]:
+    tables = settings.orphans.state_tables
+    for attribute, why in (
+        ("name", "reports could not tell them apart"),
+        ("task_tag", "a task would have two records"),
+    ):
+        values = [getattr(table, attribute) for table in tables]
+        for value in sorted({value for value in values if values.count(value) > 1}):
+            yield Violation(
+                ("orphans", "state_tables"),
+                (),
+                f"two of them have the {attribute} '{value}': {why}",
+                f"give each its own {attribute}",
+            )
