@@ -3,10 +3,11 @@
 Source of the size table: "Task CPU and memory", Amazon ECS Developer Guide for AWS Fargate (Linux platform).
 """
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+
+from dagy_control.model.hashing import hashed_fraction
 
 GIB = 1024
 """MiB in one GiB: ECS counts memory in MiB, 1 GB of its tables being 1,024 of them."""
@@ -86,10 +87,10 @@ def choose_provider(weights: Mapping[str, int], run_id: str, attempt: int) -> st
     total = sum(weights.values())
     if total <= 0:
         raise ValueError("capacity provider weights must sum to more than 0")
-    digest = hashlib.sha256(f"{run_id}/{attempt}".encode()).digest()
-    point = int.from_bytes(digest[:8], "big") % total
-    for provider, weight in sorted(weights.items()):
-        if point < weight:
+    point = hashed_fraction(run_id, attempt) * total
+    providers = sorted(provider for provider, weight in weights.items() if weight > 0)
+    for provider in providers[:-1]:
+        if point < weights[provider]:
             return provider
-        point -= weight
-    raise AssertionError("unreachable: the point lies below the sum of the weights")
+        point -= weights[provider]
+    return providers[-1]

@@ -1,0 +1,23 @@
+"""How many runs are active: in all, by organisation and by flow. What admission counts against its limits."""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from dagy_control.model.runs import ActiveRun
+
+
+@dataclass(slots=True)
+class Census:
+    """Counts of active runs (LAUNCHING or RUNNING). A snapshot, corrected by each new one; `add` keeps it near the truth between."""
+
+    total: int = 0
+    by_org: Counter[str] = field(default_factory=Counter)
+    by_flow: Counter[tuple[str, str]] = field(default_factory=Counter)
+
+    def add(self, runs: Iterable[ActiveRun]) -> None:
+        """Count these too."""
+        for run in runs:
+            self.total += 1
+            self.by_org[run.org_id] += 1
+            self.by_flow[run.org_id, run.flow_name] += 1

@@ -1,0 +1,338 @@
+"""Every change that a run's record can undergo, as pure functions from the record to one conditional write.
+
+The loops, the worker and the requests all change runs through these, so a rule about a run's life stands in one place.
+`protocol_model.py` of the design explores this protocol's interleavings; the names of its steps are the names here.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+from dagy_control.model.failures import Budget, RetryPolicy, next_budget
+from dagy_control.model.hashing import jittered
+from dagy_control.model.outcomes import Ending, Outcome
+from dagy_control.model.runs import (
+    TRANSITIONS_KEPT_UNTIL_VERSION,
+    ActiveRun,
+    FailureClass,
+    ResultStatus,
+    Run,
+    RunChange,
+    RunStatus,
+    StopCause,
+    Transition,
+    WorkerResult,
+    launch_token,
+)
+from dagy_control.model.tasks import SeenTask, evidence_of
+
+_FORGET_ATTEMPT: dict[str, Any] = dict.fromkeys(
+    (
+        "external_id",
+        "started_at",
+        "stop_cause",
+        "result_status",
+        "result_attempt",
+        "result_class",
+        "result_message",
+        "result_at",
+        "launch_token",
+        "launch_request",
+        "launch_sent_at",
+        "launching_at",
+    )
+)
+"""What a new try or attempt starts without: the old task, its worker's claim and result, and the old launch."""
+
+
+def _change(
+    run: ActiveRun, *, now: datetime, by: str, why: str, to: RunStatus | None = None, **values: object
+) -> RunChange:
+    """A change of `values`, and of the status when `to` is given, with what every change of status brings."""
+    if to is None:
+        return RunChange(run_id=run.run_id, expected_version=run.version, fields=values)
+    values["status"] = to
+    values["active_since"] = None if to.is_terminal else now
+    if to.is_terminal:
+        values["completed_at"] = now
+        values["not_before"] = None
+        if run.started_at is not None:
+            values["duration_seconds"] = max(0.0, (now - run.started_at).total_seconds())
+    transition = Transition(at=now, from_status=run.status, to_status=to, attempt=run.attempt, by=by, why=why[:500])
+    keep = to.is_terminal or run.version < TRANSITIONS_KEPT_UNTIL_VERSION
+    return RunChange(
+        run_id=run.run_id, expected_version=run.version, fields=values, transition=transition if keep else None
+    )
+
+
+# Launching.
+
+
+class LaunchFailureKind(StrEnum):
+    """What a refused RunTask allows: the same try again, another try, or nothing."""
+
+    THROTTLED = "throttled"
+    RETRYABLE = "retryable"
+    PERMANENT = "permanent"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaunchFailure:
+    """A RunTask that made no task. `message` is ECS's own text."""
+
+    kind: LaunchFailureKind
+    failure_class: FailureClass
+    message: str
+    retry_after_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaunchRetryPolicy:
+    """The bounds of launch tries. Throttling is never counted: nothing fails for it."""
+
+    max_launch_tries: int = 5
+    retry_delay_s: float = 15.0
+    retry_delay_max_s: float = 300.0
+
+
+def claim_launch(run: Run, *, request: str, provider: str, cluster: str, now: datetime, by: str) -> RunChange:
+    """QUEUED → LAUNCHING: the intent, with token, exact request and time of sending, written before RunTask is called."""
+    return _change(
+        run,
+        now=now,
+        by=by,
+        why=f"launch try {run.launch_try} on {provider}",
+        to=RunStatus.LAUNCHING,
+        launching_at=now,
+        launch_sent_at=now,
+        launch_sends=1,
+        launch_token=launch_token(run.run_id, run.attempt, run.launch_try),
+        launch_request=request,
+        capacity_provider=provider,
+        cluster=cluster,
+        not_before=None,
+    )
+
+
+def renew_send(run: ActiveRun, *, now: datetime, by: str) -> RunChange:
+    """The token is about to be sent again: from here on no failure of it is definite, since an earlier send is unresolved."""
+    return _change(run, now=now, by=by, why="", launch_sent_at=now, launch_sends=run.launch_sends + 1)
+
+
+def record_task(run: ActiveRun, *, task_arn: str, why: str, now: datetime, by: str) -> RunChange:
+    """LAUNCHING → RUNNING: RunTask named the task, or it was found by `startedBy`."""
+    return _change(run, now=now, by=by, why=why, to=RunStatus.RUNNING, external_id=task_arn)
+
+
+def launch_failed(
+    run: ActiveRun, failure: LaunchFailure, policy: LaunchRetryPolicy, *, now: datetime, by: str
+) -> RunChange | None:
+    """What a RunTask without a task leads to; None when an earlier send of the token is unresolved: the launch stays open."""
+    if run.launch_sends > 1:
+        return None
+    message = f"ECS launch failed: {failure.message}"
+    if run.cancel_requested_at is not None:
+        return _cancelled(run, now=now, by=by)
+    if failure.kind is LaunchFailureKind.THROTTLED:
+        wait_s = failure.retry_after_s or 1.0
+        return _requeue(run, now=now, by=by, why=message, wait_s=wait_s)
+    if failure.kind is LaunchFailureKind.PERMANENT:
+        return _failed(run, failure.failure_class, message, now=now, by=by)
+    return _next_try(run, failure.failure_class, message, policy, now=now, by=by)
+
+
+def launch_not_found(run: ActiveRun, policy: LaunchRetryPolicy, *, now: datetime, by: str) -> RunChange:
+    """The token has expired and ECS shows no task of the attempt: the next try; a cancel on record ends it instead."""
+    if run.cancel_requested_at is not None:
+        return _cancelled(run, now=now, by=by)
+    message = "ECS launch failed: no answer to RunTask, and no task was found"
+    return _next_try(run, FailureClass.INFRASTRUCTURE, message, policy, now=now, by=by)
+
+
+def _next_try(
+    run: ActiveRun,
+    failure_class: FailureClass,
+    message: str,
+    policy: LaunchRetryPolicy,
+    *,
+    now: datetime,
+    by: str,
+) -> RunChange:
+    if run.launch_try >= policy.max_launch_tries:
+        return _failed(run, failure_class, f"{message} (try {run.launch_try}, the last)", now=now, by=by)
+    delay_s = min(policy.retry_delay_s * 2 ** (run.launch_try - 1), policy.retry_delay_max_s)
+    wait_s = jittered(delay_s, run.run_id, run.attempt, run.launch_try)
+    return _requeue(run, now=now, by=by, why=message, wait_s=wait_s, launch_try=run.launch_try + 1)
+
+
+def _requeue(run: ActiveRun, *, now: datetime, by: str, why: str, wait_s: float, **values: object) -> RunChange:
+    return _change(
+        run,
+        now=now,
+        by=by,
+        why=why,
+        to=RunStatus.QUEUED,
+        queued_at=now,
+        not_before=now + timedelta(seconds=wait_s),
+        launch_sends=0,
+        **_FORGET_ATTEMPT,
+        **values,
+    )
+
+
+def _failed(
+    run: ActiveRun, failure_class: FailureClass, message: str, *, now: datetime, by: str, **values: object
+) -> RunChange:
+    return _change(
+        run,
+        now=now,
+        by=by,
+        why=f"{failure_class}: {message}",
+        to=RunStatus.FAILED,
+        failure_class=failure_class,
+        error_message=message,
+        **values,
+    )
+
+
+def _cancelled(run: ActiveRun, *, now: datetime, by: str, **values: object) -> RunChange:
+    return _change(run, now=now, by=by, why="cancelled on request", to=RunStatus.CANCELLED, **values)
+
+
+# The worker.
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A worker may not do this: another attempt, another task, a cancel. `reason` is for its log."""
+
+    reason: str
+
+
+def claim_attempt(run: Run, *, attempt: int, task_arn: str, now: datetime) -> RunChange | Refused:
+    """The worker's first act: this task, and no other, runs this attempt. Refused, it must exit with code 75 and touch nothing."""
+    if run.status not in (RunStatus.LAUNCHING, RunStatus.RUNNING):
+        return Refused(f"the run is {run.status}")
+    if run.attempt != attempt:
+        return Refused(f"the run is at attempt {run.attempt}, not {attempt}")
+    if run.cancel_requested_at is not None:
+        return Refused("a cancel is on record")
+    if run.stop_cause is not None:
+        return Refused(f"the task is being stopped: {run.stop_cause}")
+    if run.external_id not in (None, task_arn):
+        return Refused(f"another task has this attempt: {run.external_id}")
+    to = RunStatus.RUNNING if run.status is not RunStatus.RUNNING else None
+    return _change(
+        run, now=now, by="worker", why="the worker claimed the attempt", to=to, external_id=task_arn, started_at=now
+    )
+
+
+def commit_result(
+    run: Run, result: WorkerResult, policy: RetryPolicy, *, task_arn: str, now: datetime
+) -> RunChange | Refused:
+    """The worker's last act: its result, and the terminal status too when nothing can change it any more.
+
+    A cancel recorded before makes it CANCELLED. A SHUTDOWN, or a failure that will be retried, leaves the run RUNNING: the
+    first waits for ECS to tell why, the second for the task's end.
+    """
+    if run.status is not RunStatus.RUNNING or run.attempt != result.attempt or run.external_id != task_arn:
+        return Refused(
+            f"the run is {run.status}, attempt {run.attempt}, task {run.external_id}: this worker is superseded"
+        )
+    if run.committed_result is not None:
+        return Refused("a result of this attempt is already committed")
+    values: dict[str, Any] = {
+        "result_status": result.status,
+        "result_attempt": result.attempt,
+        "result_class": result.failure_class,
+        "result_message": result.message[:2000],
+        "result_at": now,
+        "exit_code": result.exit_code,
+    }
+    if run.cancel_requested_at is not None:
+        return _cancelled(run, now=now, by="worker", **values)
+    if result.status is ResultStatus.SUCCEEDED:
+        return _change(run, now=now, by="worker", why="the flow succeeded", to=RunStatus.SUCCEEDED, **values)
+    failure_class = result.failure_class or FailureClass.USER_ERROR
+    if failure_class is FailureClass.SHUTDOWN or next_budget(run, failure_class, policy) is not Budget.NONE:
+        return _change(run, now=now, by="worker", why="", **values)
+    return _failed(run, failure_class, result.message[:2000], now=now, by="worker", **values)
+
+
+# Cancelling and stopping.
+
+
+def request_cancel(run: ActiveRun, *, now: datetime, by: str) -> RunChange | None:
+    """The request written down; a QUEUED run ends at once. None: the run is over, or a cancel is already on record."""
+    if run.status.is_terminal or run.cancel_requested_at is not None:
+        return None
+    if run.status is RunStatus.QUEUED:
+        return _cancelled(run, now=now, by=by, cancel_requested_at=now)
+    return _change(run, now=now, by=by, why="", cancel_requested_at=now)
+
+
+def record_stop_cause(run: ActiveRun, cause: StopCause, *, now: datetime, by: str) -> RunChange:
+    """Why its task is about to be stopped: written before StopTask, so that the end is judged by it."""
+    return _change(run, now=now, by=by, why="", stop_cause=cause)
+
+
+# Ending an attempt.
+
+
+def end_attempt(
+    run: ActiveRun,
+    outcome: Outcome,
+    policy: RetryPolicy,
+    *,
+    task: SeenTask | None,
+    container_name: str,
+    now: datetime,
+    by: str,
+) -> RunChange | None:
+    """What an outcome does to its run: an end, or another attempt while a budget lasts; None while undecided."""
+    evidence = _evidence_values(task, container_name)
+    match outcome.ending:
+        case Ending.UNDECIDED:
+            return None
+        case Ending.SUCCEEDED:
+            why = outcome.message or "the worker's result"
+            return _change(run, now=now, by=by, why=why, to=RunStatus.SUCCEEDED, **evidence)
+        case Ending.CANCELLED:
+            return _cancelled(run, now=now, by=by, **evidence)
+        case Ending.FAILED:
+            return _end_failed(run, outcome, policy, evidence, now=now, by=by)
+
+
+def _end_failed(
+    run: ActiveRun, outcome: Outcome, policy: RetryPolicy, evidence: dict[str, Any], *, now: datetime, by: str
+) -> RunChange:
+    failure_class = outcome.failure_class or FailureClass.INFRASTRUCTURE
+    budget = next_budget(run, failure_class, policy)
+    if budget is Budget.NONE or run.cancel_requested_at is not None:
+        return _failed(run, failure_class, outcome.message, now=now, by=by, **evidence)
+    return _requeue(
+        run,
+        now=now,
+        by=by,
+        why=f"{failure_class}: {outcome.message}",
+        wait_s=jittered(policy.retry_delay_s, run.run_id, run.attempt),
+        attempt=run.attempt + 1,
+        launch_try=1,
+        infra_failures=run.infra_failures + (1 if budget is Budget.INFRASTRUCTURE else 0),
+        **evidence,
+    )
+
+
+def _evidence_values(task: SeenTask | None, container_name: str) -> dict[str, Any]:
+    if task is None:
+        return {}
+    container = task.container(container_name)
+    values: dict[str, Any] = {
+        "evidence": evidence_of(task),
+        "stop_code": task.stop_code or None,
+        "stopped_reason": task.stopped_reason[:1024] or None,
+    }
+    if container is not None and container.exit_code is not None:
+        values["exit_code"] = container.exit_code
+    return values
