@@ -1,7 +1,7 @@
 """Work over many items at once, never more than a limit at a time."""
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Sized
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -76,13 +76,15 @@ async def _drive(
         async for index, item in source:
             record(index, await _attempt(work, item))
 
-    workers = [start_task(worker(), name=f"{name}-{number}") for number in range(limit)]
+    useful = min(limit, len(items)) if isinstance(items, Sized) else limit
+    workers = [start_task(worker(), name=f"{name}-{number}") for number in range(useful)]
     try:
         await asyncio.gather(
             *workers
         )  # a worker that is cancelled, by whomever, raises here and takes the others with it
     finally:
         await end_tasks(*workers)
+        await source.close()
     if source.error is not None:
         raise source.error
     return source.taken
@@ -123,6 +125,11 @@ class _Source(Generic[T]):
                 raise StopAsyncIteration from error
             self.taken += 1
             return self.taken - 1, item
+
+    async def close(self) -> None:
+        """End a generator that was stopped early, so that its `finally` runs now and not some day."""
+        if isinstance(self._items, AsyncGenerator):
+            await self._items.aclose()
 
 
 async def _each(items: Iterable[T]) -> AsyncIterator[T]:

@@ -1,10 +1,21 @@
-"""The only loop."""
+"""The only loop: when a capability ticks, and what its errors mean."""
 
+import asyncio
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from typing import Protocol
 
+from dagy_control.errors import Conflict, Gone, Permanent, Transient
+from dagy_control.kernel.clock import Clock
 from dagy_control.kernel.drain import Drain
+from dagy_control.kernel.jitter import backoff_s, hashed_fraction
+from dagy_control.kernel.tasks import background
+from dagy_control.kernel.telemetry import LoopMetrics, log
+
+FIRST_TICK_WITHIN_S = 1.0  # loops of one process start within so long of each other, not in the same instant
+DUE_WITHIN_S = 1e-6  # closer than a timer can tell: due
+RELOAD_S = 1.0  # after a Conflict: the other writer is done, the index may need a moment to show it
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,3 +58,246 @@ class TickPolicy:
     backoff_min_s: float = 1.0
     backoff_max_s: float = 60.0
     deadline_s: float = 600.0
+
+    def __post_init__(self) -> None:
+        if (
+            self.interval_s <= 0
+            or not 0 <= self.jitter < 1
+            or not 0 < self.backoff_min_s <= self.backoff_max_s
+            or self.deadline_s <= 0
+        ):
+            raise ValueError(f"not a usable tick policy: {self}")
+
+
+class TickOutcome(StrEnum):
+    """How a tick ended. `Gone` counts as OK."""
+
+    OK = "ok"
+    TRANSIENT = "transient"
+    CONFLICT = "conflict"
+    PERMANENT = "permanent"
+    BUG = "bug"
+
+
+@dataclass(frozen=True, slots=True)
+class TickerHealth:
+    """A loop's state, for people and for `Health`."""
+
+    name: str
+    paused: bool
+    ticks: int
+    last_success: datetime | None
+    running_since: datetime | None
+    running_for_s: float
+    hung: bool
+    consecutive_errors: int
+    last_error: str
+
+
+class Ticker:
+    """Runs one loop: never two ticks at once, each at its time, and turns its errors into behaviour.
+
+    `policy` may be replaced at any time; a tick under way ends under the new one. `seed` (a replica's name, say) spreads
+    replicas of the same loop.
+    """
+
+    def __init__(self, loop: Loop, policy: TickPolicy, clock: Clock, metrics: LoopMetrics, *, seed: str = "") -> None:
+        self._loop = loop
+        self._policy = policy
+        self._clock = clock
+        self._metrics = metrics
+        self._jitter_key = f"{loop.name}/{seed}"
+        self._log = log(__name__).bind(loop=loop.name)
+        self._woken = asyncio.Event()  # the next tick's time may have changed: look again
+        self._triggered = False
+        self._paused = False
+        self._ticks = 0
+        self._started_at: float | None = None  # of the tick under way
+        self._running_since: datetime | None = None
+        self._last_success: datetime | None = None
+        self._consecutive_errors = 0
+        self._last_error = ""
+
+    @property
+    def name(self) -> str:
+        """The loop's name."""
+        return self._loop.name
+
+    @property
+    def policy(self) -> TickPolicy:
+        """When the loop ticks."""
+        return self._policy
+
+    @policy.setter
+    def policy(self, policy: TickPolicy) -> None:
+        self._policy = policy
+        self._woken.set()
+
+    def trigger(self) -> None:
+        """Tick now, or right after the tick under way, even while paused. Several triggers before that tick are one."""
+        self._triggered = True
+        self._woken.set()
+
+    def pause(self) -> None:
+        """Start no tick by time until `resume`. A tick under way goes on."""
+        self._paused = True
+
+    def resume(self) -> None:
+        """Tick by time again; at once if a tick is overdue."""
+        self._paused = False
+        self._woken.set()
+
+    @property
+    def health(self) -> TickerHealth:
+        """The loop's state now."""
+        running_for_s = 0.0 if self._started_at is None else self._clock.monotonic() - self._started_at
+        return TickerHealth(
+            name=self.name,
+            paused=self._paused,
+            ticks=self._ticks,
+            last_success=self._last_success,
+            running_since=self._running_since,
+            running_for_s=running_for_s,
+            hung=running_for_s > self._policy.deadline_s,
+            consecutive_errors=self._consecutive_errors,
+            last_error=self._last_error,
+        )
+
+    def alive(self) -> str | None:
+        """For `Health.register_alive`: None unless a tick hangs past its deadline. Failing ticks are not a reason to restart."""
+        health = self.health
+        return f"a tick has been running for {health.running_for_s:.0f} s" if health.hung else None
+
+    async def run(self, drain: Drain) -> None:
+        """Tick until the drain begins; a tick under way then is waited for. A service for `Supervisor.add`."""
+        origin = self._clock.monotonic()
+        offset_s = min(self._policy.jitter * self._policy.interval_s, FIRST_TICK_WITHIN_S) * hashed_fraction(
+            self._jitter_key, 0
+        )
+        wait_s: float | None = offset_s
+        while True:
+            await drain.interrupt(self._until_due(origin, wait_s))
+            if drain.begun:
+                return
+            started = self._clock.monotonic()
+            wait_s = await self._tick(drain)
+            ended = self._clock.monotonic()
+            overran = wait_s is None and ended - started > self._policy.interval_s
+            if overran:
+                self._metrics.overruns.labels(self.name).inc()
+            origin = started if wait_s is None and not overran else ended
+            wait_s = 0.0 if overran else wait_s
+
+    async def _until_due(self, origin: float, wait_s: float | None) -> None:
+        """Wait until `wait_s` (None: the interval of the policy as it is by then) after `origin`, or until triggered."""
+        while not self._triggered:
+            self._woken.clear()
+            left_s = origin + (self._interval_s() if wait_s is None else wait_s) - self._clock.monotonic()
+            if self._paused:
+                await self._woken.wait()
+            elif left_s > DUE_WITHIN_S:
+                async with background(self._wake_after(left_s), name=f"{self.name}: next tick"):
+                    await self._woken.wait()
+            else:
+                await self._clock.sleep(0)  # a loop that is always due must not keep the others from running
+                break
+        self._triggered = False
+
+    async def _wake_after(self, seconds: float) -> None:
+        await self._clock.sleep(seconds)
+        self._woken.set()
+
+    def _interval_s(self) -> float:
+        spread = 2 * hashed_fraction(self._jitter_key, self._ticks) - 1
+        return self._policy.interval_s * (1 + self._policy.jitter * spread)
+
+    async def _tick(self, drain: Drain) -> float | None:
+        """One tick, its errors settled; gives the seconds until the next, None for the interval."""
+        self._ticks += 1
+        self._started_at, self._running_since = self._clock.monotonic(), self._clock.now()
+        try:
+            wait_s = await self._loop.tick(Tick(now=self._running_since, drain=drain))
+        except Exception as error:  # noqa: BLE001 - this is the one place that turns every error of a loop into behaviour
+            return self._settle(error)
+        else:
+            self._succeeded()
+            return None if wait_s is None else max(0.0, wait_s)
+        finally:
+            self._metrics.duration.labels(self.name).observe(self._clock.monotonic() - self._started_at)
+            self._started_at = self._running_since = None
+
+    def _succeeded(self) -> None:
+        if self._consecutive_errors:
+            self._log.info("Loop works again", event_type="LOOP_RECOVERED", errors=self._consecutive_errors)
+        self._consecutive_errors, self._last_error = 0, ""
+        self._last_success = self._clock.now()
+        self._metrics.last_success.labels(self.name).set(self._last_success.timestamp())
+        self._metrics.consecutive_errors.labels(self.name).set(0)
+        self._metrics.ticks.labels(self.name, TickOutcome.OK).inc()
+
+    def _settle(self, error: Exception) -> float | None:
+        """What an error means: count it, log it, and give the seconds until the next tick, None for the interval."""
+        causes = _causes(error)
+        outcome = max((_outcome_of(cause) for cause in causes), key=_SEVERITY.index)
+        if outcome is TickOutcome.OK:
+            self._succeeded()
+            return None
+        self._consecutive_errors += 1
+        self._last_error = f"{type(causes[0]).__name__}: " + "; ".join(str(cause) for cause in causes[:3])
+        self._metrics.ticks.labels(self.name, outcome).inc()
+        self._metrics.consecutive_errors.labels(self.name).set(self._consecutive_errors)
+        wait_s = self._wait_after(outcome, causes)
+        seen = {
+            "event_type": "LOOP_ERROR",
+            "outcome": outcome.value,
+            "errors": self._consecutive_errors,
+            "retry_in_s": wait_s,
+        }
+        match outcome:
+            case TickOutcome.BUG:
+                self._log.error("Loop failed by a bug", error=self._last_error, exc_info=error, **seen)
+            case TickOutcome.PERMANENT:
+                self._log.error("Loop cannot do its work until somebody acts", error=self._last_error, **seen)
+            case TickOutcome.CONFLICT:
+                self._log.info("Loop was overtaken by another writer and reloads", error=self._last_error, **seen)
+            case _:
+                self._log.warning("Loop failed and will try again", error=self._last_error, **seen)
+        return wait_s
+
+    def _wait_after(self, outcome: TickOutcome, causes: list[Exception]) -> float | None:
+        if outcome is TickOutcome.PERMANENT:
+            return None
+        if outcome is TickOutcome.CONFLICT:
+            return min(RELOAD_S, self._policy.interval_s)
+        asked_s = max((cause.retry_after_s or 0.0 for cause in causes if isinstance(cause, Transient)), default=0.0)
+        policy = self._policy
+        return max(
+            asked_s,
+            backoff_s(
+                self._consecutive_errors, min_s=policy.backoff_min_s, max_s=policy.backoff_max_s, key=self._jitter_key
+            ),
+        )
+
+
+_SEVERITY = (TickOutcome.OK, TickOutcome.CONFLICT, TickOutcome.TRANSIENT, TickOutcome.PERMANENT, TickOutcome.BUG)
+
+
+def _causes(error: Exception) -> list[Exception]:
+    """The errors themselves: a task group wraps those of its tasks into a group, which says nothing."""
+    if isinstance(error, ExceptionGroup):
+        return [cause for inner in error.exceptions for cause in _causes(inner)]
+    return [error]
+
+
+def _outcome_of(error: Exception) -> TickOutcome:
+    match error:
+        case Gone():
+            return TickOutcome.OK
+        case Conflict():
+            return TickOutcome.CONFLICT
+        case Transient():
+            return TickOutcome.TRANSIENT
+        case Permanent():
+            return TickOutcome.PERMANENT
+        case _:
+            return TickOutcome.BUG

@@ -1,0 +1,60 @@
+"""The routes. Everything here only reads what the process knows already; nothing waits for AWS longer than `Health` allows."""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+from fastapi import FastAPI, HTTPException, Request, Response
+from fastapi.responses import JSONResponse
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import choose_encoder
+
+from dagy_control.kernel.health import Health, HealthReport
+
+Triggers = Mapping[str, Callable[[], None]]
+
+NO_TRIGGERS: Triggers = MappingProxyType({})
+
+
+def create_app(*, registry: CollectorRegistry, health: Health, triggers: Triggers = NO_TRIGGERS) -> FastAPI:
+    """The application: `/metrics`, `/healthz`, `/readyz`, an index, and one trigger per loop in `triggers`, if any.
+
+    Routes are coroutines on purpose: what they read belongs to the event loop's thread. FastAPI's `/docs` and `/redoc` are
+    off, because they load scripts from public CDNs.
+    """
+    app = FastAPI(title="dagy_control", docs_url=None, redoc_url=None)
+
+    @app.get("/", summary="What is here")
+    async def index() -> dict[str, list[str]]:
+        paths = ["/metrics", "/healthz", "/readyz", *(f"/loops/{name}/trigger" for name in triggers)]
+        return {"paths": paths}
+
+    @app.get("/metrics", summary="Prometheus metrics, as text or OpenMetrics by the Accept header")
+    async def metrics(request: Request) -> Response:
+        encode, content_type = choose_encoder(request.headers.get("accept", ""))
+        return Response(encode(registry), headers={"content-type": content_type})
+
+    @app.get("/healthz", summary="Alive: 200, or 503 if the process should be restarted")
+    async def healthz() -> JSONResponse:
+        return _as_response(health.alive())
+
+    @app.get("/readyz", summary="Ready: 200, or 503 if it cannot do its work now")
+    async def readyz() -> JSONResponse:
+        return _as_response(await health.ready())
+
+    if triggers:
+        _add_triggers(app, triggers)
+    return app
+
+
+def _add_triggers(app: FastAPI, triggers: Triggers) -> None:
+    @app.post("/loops/{name}/trigger", status_code=202, summary="Let a loop tick now instead of at its time")
+    async def trigger(name: str) -> dict[str, str]:
+        if name not in triggers:
+            raise HTTPException(404, f"there is no loop {name!r}; there are: {', '.join(sorted(triggers))}")
+        triggers[name]()
+        return {"triggered": name}
+
+
+def _as_response(report: HealthReport) -> JSONResponse:
+    content = {"ok": report.ok, "components": dict(report.components)}
+    return JSONResponse(content, status_code=200 if report.ok else 503, headers={"cache-control": "no-store"})

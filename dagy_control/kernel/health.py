@@ -1,0 +1,88 @@
+"""Whether the process is alive (or should be restarted) and ready (or should be left alone)."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+
+from dagy_control.kernel.clock import Clock
+from dagy_control.kernel.tasks import within
+
+OK = "ok"
+
+
+@dataclass(frozen=True, slots=True)
+class HealthReport:
+    """The answer to a probe: `components` holds, for each thing looked at, "ok" or the reason why it is not."""
+
+    ok: bool
+    components: Mapping[str, str]
+
+
+@dataclass(slots=True)
+class _ReadyCheck:
+    ask: Callable[[], Awaitable[str | None]]
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    answered_at: float | None = None
+    answer: str = OK
+
+
+class Health:
+    """Gathers checks. A check gives None when all is well, else the reason.
+
+    Alive: the process is not stuck; nothing outside may turn it false, because a restart cures nothing outside. Ready: the
+    outside can be reached and nothing drains. Answers of ready checks are kept for `ready_ttl_s` and waited for `timeout_s`
+    at most, so that probes neither cost AWS calls nor hang.
+    """
+
+    def __init__(self, clock: Clock, *, ready_ttl_s: float = 5.0, timeout_s: float = 3.0) -> None:
+        self._clock = clock
+        self._ready_ttl_s = ready_ttl_s
+        self._timeout_s = timeout_s
+        self._alive: dict[str, Callable[[], str | None]] = {}
+        self._ready: dict[str, _ReadyCheck] = {}
+        self._draining = False
+
+    def register_alive(self, name: str, check: Callable[[], str | None]) -> None:
+        """Add a check that looks only into this process and answers at once."""
+        if name in self._alive:
+            raise ValueError(f"there is an alive check {name!r} already")
+        self._alive[name] = check
+
+    def register_ready(self, name: str, check: Callable[[], Awaitable[str | None]]) -> None:
+        """Add a check that may ask the outside. What it raises is its reason."""
+        if name in self._ready:
+            raise ValueError(f"there is a ready check {name!r} already")
+        self._ready[name] = _ReadyCheck(check)
+
+    def begin_drain(self) -> None:
+        """Turn ready false from now on. For `Supervisor.on_drain`."""
+        self._draining = True
+
+    def alive(self) -> HealthReport:
+        """Whether this process is worth keeping."""
+        components = {name: check() or OK for name, check in self._alive.items()}
+        return _report(components)
+
+    async def ready(self) -> HealthReport:
+        """Can this process do its work now? All checks are asked at the same time."""
+        if self._draining:
+            return HealthReport(ok=False, components={"drain": "the process is shutting down"})
+        answers = await asyncio.gather(*(self._answer(name, check) for name, check in self._ready.items()))
+        return _report(dict(zip(self._ready, answers, strict=True)))
+
+    async def _answer(self, name: str, check: _ReadyCheck) -> str:
+        async with check.lock:  # probes that come together share one answer
+            now = self._clock.monotonic()
+            if check.answered_at is None or now - check.answered_at >= self._ready_ttl_s:
+                try:
+                    check.answer = (
+                        await within(self._clock, self._timeout_s, check.ask(), name=f"ready check {name}") or OK
+                    )
+                except Exception as error:  # noqa: BLE001 - whatever goes wrong while asking is the answer
+                    check.answer = str(error) or type(error).__name__
+                check.answered_at = self._clock.monotonic()
+            return check.answer
+
+
+def _report(components: Mapping[str, str]) -> HealthReport:
+    return HealthReport(ok=all(reason == OK for reason in components.values()), components=components)

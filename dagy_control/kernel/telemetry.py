@@ -1,0 +1,187 @@
+"""What the process says about itself: one JSON object per log line, and Prometheus metrics."""
+
+import logging
+import sys
+from collections.abc import Mapping, MutableMapping
+from datetime import datetime
+from functools import partial
+from types import MappingProxyType
+from typing import Any
+
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, PlatformCollector, ProcessCollector
+from structlog.typing import EventDict, Processor
+
+from dagy_control.kernel.limiter import Limiter
+
+NO_FIELDS: Mapping[str, str] = MappingProxyType({})
+
+CHATTY_LIBRARIES = ("aiobotocore", "botocore", "aiohttp", "asyncio", "urllib3")
+"""Kept at INFO even when we debug: at DEBUG, botocore writes signatures and whole bodies into the log."""
+
+
+class _OurHandler(logging.StreamHandler[Any]):
+    """Marks our handler, so that configuring again replaces it and nobody else's."""
+
+
+def configure_logging(*, level: str, json: bool = True, static: Mapping[str, str] = NO_FIELDS) -> None:
+    """Send every log line of the process, the libraries' too, to standard output in one format. Idempotent.
+
+    Each line is one JSON object: `timestamp` (ISO 8601, UTC), `level`, `logger`, `message`, the fields given with the call
+    (`event_type` where there is one), `exception` (the traceback, one string) and the `static` fields. `json=False` is for
+    a person at a terminal. `level`: a name that the standard library knows; ValueError for any other.
+    """
+    own: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *own,
+            structlog.stdlib.PositionalArgumentsFormatter(),
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+    handler = _OurHandler(sys.stdout)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=own,
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                _adder(static),
+                *_renderers(json=json),
+            ],
+        )
+    )
+    root = logging.getLogger()
+    root.setLevel(level.upper())
+    for old in [old for old in root.handlers if isinstance(old, _OurHandler)]:
+        root.removeHandler(old)
+    root.addHandler(handler)
+    for name in CHATTY_LIBRARIES:
+        logging.getLogger(name).setLevel(max(logging.INFO, root.level))
+    logging.getLogger("uvicorn").setLevel(max(logging.WARNING, root.level))  # the API room says itself where it listens
+
+
+def log(name: str) -> structlog.stdlib.BoundLogger:
+    """The logger of a room or module: `log(__name__).info("Run launched", event_type="RUN_LAUNCHED", run_id=run_id)`."""
+    logger: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(name)
+    return logger
+
+
+def flush_logs() -> None:
+    """Push out what the handlers still hold; for the moment before the process ends without ceremony."""
+    for handler in logging.getLogger().handlers:
+        handler.flush()
+
+
+def _adder(static: Mapping[str, str]) -> Processor:
+    def add_static(_: object, __: str, event: MutableMapping[str, Any]) -> EventDict:
+        return {**static, **event}
+
+    return add_static
+
+
+def _renderers(*, json: bool) -> list[Processor]:
+    if not json:
+        return [structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty())]
+    return [
+        structlog.processors.format_exc_info,
+        structlog.processors.EventRenamer("message"),
+        structlog.processors.JSONRenderer(default=_as_json),
+    ]
+
+
+def _as_json(value: object) -> object:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, set | frozenset | tuple):
+        return sorted(map(str, value))
+    return str(value)
+
+
+def new_registry() -> CollectorRegistry:
+    """A registry of its own (not the library's global one), with the process's memory, CPU, files and Python version."""
+    registry = CollectorRegistry(auto_describe=True)
+    ProcessCollector(registry=registry)
+    PlatformCollector(registry=registry)
+    return registry
+
+
+class LoopMetrics:
+    """How the loops fare. Label `loop` is the loop's name; `outcome` is ok, transient, conflict, permanent or bug."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.ticks = Counter(
+            "dagy_loop_ticks_total", "Ticks that ended, by outcome.", ["loop", "outcome"], registry=registry
+        )
+        self.duration = Histogram(
+            "dagy_loop_tick_duration_seconds",
+            "How long a tick took.",
+            ["loop"],
+            registry=registry,
+            buckets=(0.005, 0.02, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 300),
+        )
+        self.last_success = Gauge(
+            "dagy_loop_last_success_timestamp_seconds",
+            "When the last good tick ended (Unix time).",
+            ["loop"],
+            registry=registry,
+        )
+        self.overruns = Counter(
+            "dagy_loop_overruns_total", "Ticks that took longer than their interval.", ["loop"], registry=registry
+        )
+        self.consecutive_errors = Gauge(
+            "dagy_loop_consecutive_errors", "Failed ticks since the last good one.", ["loop"], registry=registry
+        )
+
+
+class ApiCallMetrics:
+    """Calls to AWS as they were made, each try counted. Label `outcome` is what the caller names it (ok, throttled, …)."""
+
+    THROTTLED = "throttled"
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._calls = Counter(
+            "dagy_aws_calls_total", "Calls to AWS, by outcome.", ["service", "operation", "outcome"], registry=registry
+        )
+        self._duration = Histogram(
+            "dagy_aws_call_duration_seconds",
+            "How long a call to AWS took.",
+            ["service", "operation"],
+            registry=registry,
+            buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
+        )
+        self._throttles = Counter(
+            "dagy_aws_throttles_total", "Calls that AWS throttled.", ["operation"], registry=registry
+        )
+
+    def record(self, *, service: str, operation: str, outcome: str, duration_s: float) -> None:
+        """Count one call that ended; `outcome` THROTTLED counts as a throttle of the operation as well."""
+        self._calls.labels(service, operation, outcome).inc()
+        self._duration.labels(service, operation).observe(duration_s)
+        if outcome == self.THROTTLED:
+            self._throttles.labels(operation).inc()
+
+
+class LimiterMetrics:
+    """The limiter's buckets, read when Prometheus asks."""
+
+    def __init__(self, registry: CollectorRegistry, limiter: Limiter) -> None:
+        tokens = Gauge("dagy_limiter_tokens", "Calls that the bucket has room for now.", ["bucket"], registry=registry)
+        rate = Gauge(
+            "dagy_limiter_rate", "Calls per second that the bucket is refilled by now.", ["bucket"], registry=registry
+        )
+        waiting = Gauge("dagy_limiter_waiting", "Calls that wait for the budget.", registry=registry)
+        for bucket in limiter.buckets:
+            tokens.labels(bucket).set_function(partial(limiter.level, bucket))
+            rate.labels(bucket).set_function(partial(limiter.rate, bucket))
+        waiting.set_function(lambda: limiter.waiting)
