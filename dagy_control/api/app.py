@@ -30,7 +30,7 @@ def create_app(*, registry: CollectorRegistry, health: Health, triggers: Trigger
 
     @app.get("/metrics", summary="Prometheus metrics, as text or OpenMetrics by the Accept header")
     async def metrics(request: Request) -> Response:
-        encode, content_type = choose_encoder(request.headers.get("accept", ""))
+        encode, content_type = _encoder(request.headers.get("accept", ""))
         return Response(encode(registry), headers={"content-type": content_type})
 
     @app.get("/healthz", summary="Alive: 200, or 503 if the process should be restarted")
@@ -53,6 +53,13 @@ def _add_triggers(app: FastAPI, triggers: Triggers) -> None:
             raise HTTPException(404, f"there is no loop {name!r}; there are: {', '.join(sorted(triggers))}")
         triggers[name]()
         return {"triggered": name}
+
+
+def _encoder(accept: str) -> tuple[Callable[[CollectorRegistry], bytes], str]:
+    try:
+        return choose_encoder(accept)
+    except (TypeError, ValueError):  # prometheus_client compares a version that is not a number
+        return choose_encoder("")
 
 
 def _as_response(report: HealthReport) -> JSONResponse:

@@ -6,6 +6,7 @@ from contextlib import closing, contextmanager
 
 import uvicorn
 from fastapi import FastAPI
+from typing_extensions import override
 
 from dagy_control.errors import Permanent
 from dagy_control.kernel.drain import Drain
@@ -69,10 +70,9 @@ class ApiServer:
 class _Server(uvicorn.Server):
     """uvicorn without its hold on signals: those belong to the supervisor."""
 
+    @override
     @contextmanager
-    def capture_signals(  # type: ignore[explicit-override]  # `typing.override` came with Python 3.12, we support 3.11
-        self,
-    ) -> Iterator[None]:
+    def capture_signals(self) -> Iterator[None]:
         yield
 
     async def stop_on(self, drain: Drain) -> None:

@@ -75,13 +75,15 @@ class Health:
             now = self._clock.monotonic()
             if check.answered_at is None or now - check.answered_at >= self._ready_ttl_s:
                 try:
-                    check.answer = (
-                        await within(self._clock, self._timeout_s, check.ask(), name=f"ready check {name}") or OK
-                    )
+                    check.answer = await within(self._clock, self._timeout_s, _asked(check), name=f"ready check {name}")
                 except Exception as error:  # noqa: BLE001 - whatever goes wrong while asking is the answer
                     check.answer = str(error) or type(error).__name__
                 check.answered_at = self._clock.monotonic()
             return check.answer
+
+
+async def _asked(check: _ReadyCheck) -> str:
+    return await check.ask() or OK
 
 
 def _report(components: Mapping[str, str]) -> HealthReport:
