@@ -4,7 +4,9 @@ May touch: the one file that it is given. Must not: the process's environment or
 but `model` and `errors`. Only the entrypoints read settings; other rooms get small frozen policies.
 """
 
+from dagy_control.config.advice import find_advice
 from dagy_control.config.cloud import AwsSettings, EcsSettings, Profile, StorageSettings, TablesSettings
+from dagy_control.config.loading import Loaded, config_path, load_settings, load_with_sources
 from dagy_control.config.loops import (
     ApiSettings,
     EventsSettings,
@@ -14,15 +16,20 @@ from dagy_control.config.loops import (
     StateTable,
     WorkerSettings,
 )
+from dagy_control.config.problems import ConfigError, Problem
+from dagy_control.config.reference import example_toml, reference_markdown
 from dagy_control.config.settings import Settings
 
 __all__ = [
     "ApiSettings",
     "AwsSettings",
+    "ConfigError",
     "EcsSettings",
     "EventsSettings",
     "LaunchingSettings",
+    "Loaded",
     "OrphanScannerSettings",
+    "Problem",
     "Profile",
     "ReconcilingSettings",
     "Settings",
@@ -30,4 +37,10 @@ __all__ = [
     "StorageSettings",
     "TablesSettings",
     "WorkerSettings",
+    "config_path",
+    "example_toml",
+    "find_advice",
+    "load_settings",
+    "load_with_sources",
+    "reference_markdown",
 ]

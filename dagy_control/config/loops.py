@@ -107,7 +107,7 @@ class StateTable(Section):
     status_attribute: str = Field("status", min_length=1)
     """The attribute that holds the status."""
     terminal_statuses: tuple[str, ...] = Field(min_length=1)
-    """Statuses, in any case, with which no task should run any more."""
+    """Statuses with which no task should run any more."""
     arn_attribute: str = Field("task_arn", min_length=1)
     """The attribute that holds the ARN of the task that should run."""
     check_arn: Flag = False
@@ -134,7 +134,7 @@ class OrphanScannerSettings(Section):
     min_running_for_share: Count = Field(10, ge=1)
     """Running tasks below which max_stop_share is not applied."""
     scan_timeout_s: Number = Field(60, gt=0, le=3600)
-    """Seconds after which a scan is given up; it stops nothing that it has not judged."""
+    """Seconds after which a scan is given up. One that is not whole stops nothing."""
     state_tables: tuple[StateTable, ...] = (
         StateTable(
             name="retraining",
