@@ -151,11 +151,7 @@ def _meaning(setting: Setting) -> str:
     if others := [name for name in names_of(setting.path) if name != setting.variable]:
         facts.append(f"Also {', '.join(f'`{name}`' for name in others)}.")
     if setting.kind is Kind.TABLES:
-        entries = (
-            f"`{entry['name']}` (key `{entry['key_attribute']}`, set by `{variable}`)"
-            for entry, variable in _named_entries(setting)
-        )
-        facts.append(f"Default: {', '.join(entries)}.")
+        facts.append(f"Default: {', '.join(_state_tables(setting))}.")
     if setting.restart:
         facts.append("**Restart.**")
     return " ".join(facts)
