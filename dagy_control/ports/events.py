@@ -1,21 +1,9 @@
 """The queue of task state-change events."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
-from dagy_control.model.tasks import SeenTask
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReceivedEvent:
-    """One message: `task` is None when its body is not a task state-change event (`problem` says why)."""
-
-    receipt: str
-    message_id: str
-    task: SeenTask | None
-    problem: str = ""
-    receive_count: int = 1
+from dagy_control.model.events import ReceivedEvent
 
 
 class TaskEvents(Protocol):

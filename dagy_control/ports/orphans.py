@@ -1,20 +1,9 @@
 """What the orphan scanner keeps and cross-checks: suspicions, and the state tables that others write."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, Protocol
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Suspicion:
-    """That a task looked like an orphan in a scan. Kept outside any process: "two scans" then holds for loop, command and API alike."""
-
-    task_arn: str
-    reason: str
-    first_seen: datetime
-    last_seen: datetime
-    expires_at: datetime
+from dagy_control.model.suspicions import Suspicion
 
 
 class Suspicions(Protocol):

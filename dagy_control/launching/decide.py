@@ -1,0 +1,103 @@
+"""What a launching tick does: which queued runs to launch, and how to settle launches whose outcome is unknown. Pure."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from dagy_control.launching.admission import AdmissionLimits, admit
+from dagy_control.launching.request import LaunchTarget
+from dagy_control.model.census import Census
+from dagy_control.model.lifecycle import LaunchRetryPolicy
+from dagy_control.model.runs import ActiveRun, RunStatus
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaunchPolicy:
+    """All that launching is told by the configuration. Times in seconds.
+
+    `reply_timeout_s`: a send younger than this may still be answered to whoever sent it. `token_replay_max_age_s`: ECS keeps a
+    token at least an hour after its task's end ("Ensuring idempotency", ECS API reference); counted from the first send.
+    """
+
+    target: LaunchTarget
+    limits: AdmissionLimits = field(default_factory=AdmissionLimits)
+    retry: LaunchRetryPolicy = field(default_factory=LaunchRetryPolicy)
+    reply_timeout_s: float = 45.0
+    token_replay_max_age_s: float = 3300.0
+    not_found_grace_s: float = 600.0
+    census_interval_s: float = 10.0
+    max_in_flight: int = 32
+    queue_page_limit: int = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchSnapshot:
+    """What a tick has read: the queue, launches under way (read less often), and how many runs are active."""
+
+    queued: Sequence[ActiveRun]
+    launching: Sequence[ActiveRun]
+    census: Census
+
+
+class Settle(StrEnum):
+    """How a launch without a known outcome is taken up again."""
+
+    WAIT = "wait"
+    REPLAY = "replay"
+    LOOK = "look"
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchPlan:
+    """What to do, in order. Empty plans say why in `held`."""
+
+    launch: Sequence[ActiveRun]
+    replay: Sequence[ActiveRun] = ()
+    look: Sequence[ActiveRun] = ()
+    held: Counter[str] = field(default_factory=Counter)
+
+
+def decide(snapshot: LaunchSnapshot, policy: LaunchPolicy, now: datetime) -> LaunchPlan:
+    """The plan of one tick."""
+    due = [run for run in snapshot.queued if run.not_before is None or run.not_before <= now]
+    admission = admit(due, snapshot.census, policy.limits)
+    held = admission.held + Counter(not_yet=len(snapshot.queued) - len(due))
+    settle: dict[Settle, list[ActiveRun]] = {how: [] for how in Settle}
+    for run in snapshot.launching:
+        settle[judge_unresolved(run, policy, now)].append(run)
+    held["reply_awaited"] = len(settle[Settle.WAIT])
+    return LaunchPlan(admission.admitted, tuple(settle[Settle.REPLAY]), tuple(settle[Settle.LOOK]), +held)
+
+
+def judge_unresolved(run: ActiveRun, policy: LaunchPolicy, now: datetime) -> Settle:
+    """How to settle a LAUNCHING run. Ordered; the first that holds decides."""
+    if run.status is not RunStatus.LAUNCHING:
+        return Settle.WAIT
+    # Another replica, or an earlier tick of ours, may still get the answer.
+    if run.launch_sent_at is not None and now - run.launch_sent_at < timedelta(seconds=policy.reply_timeout_s):
+        return Settle.WAIT
+    # RunTask is never replayed just to learn an ARN to stop.
+    if run.cancel_requested_at is not None:
+        return Settle.LOOK
+    if may_replay(run, policy, now):
+        return Settle.REPLAY
+    return Settle.LOOK
+
+
+def may_replay(run: ActiveRun, policy: LaunchPolicy, now: datetime) -> bool:
+    """Whether the token is surely still alive: counted from the first send, for the task may have ended right after it."""
+    return run.active_since is not None and now - run.active_since < timedelta(seconds=policy.token_replay_max_age_s)
+
+
+def may_give_up(run: ActiveRun, policy: LaunchPolicy, now: datetime) -> bool:
+    """Whether a launch for which ECS shows no task may be called dead.
+
+    Long enough after the last send, and never before the token has expired, unless a cancel is on record: then no task will
+    ever be wanted.
+    """
+    since = run.launch_sent_at or run.active_since
+    if since is not None and now - since < timedelta(seconds=policy.not_found_grace_s):
+        return False
+    return run.cancel_requested_at is not None or not may_replay(run, policy, now)

@@ -1,0 +1,183 @@
+"""Reads the queue, and carries out launches: intent, RunTask, record. Through ports only."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from dagy_control.errors import Conflict
+from dagy_control.kernel.bounded import Outcome, run_bounded
+from dagy_control.kernel.clock import Clock
+from dagy_control.kernel.record_writer import RecordWriter
+from dagy_control.kernel.telemetry import log
+from dagy_control.launching.decide import LaunchPlan, LaunchPolicy, LaunchSnapshot, may_give_up, may_replay
+from dagy_control.launching.request import decoded, encoded, problem_of, provider_for, run_task_request
+from dagy_control.model.census import Census
+from dagy_control.model.lifecycle import (
+    LaunchFailure,
+    LaunchFailureKind,
+    claim_launch,
+    launch_failed,
+    launch_not_found,
+    record_task,
+    renew_send,
+)
+from dagy_control.model.runs import ActiveRun, FailureClass, Run, RunStatus
+from dagy_control.model.tasks import TaskIdentity
+from dagy_control.ports.runs import Runs
+from dagy_control.ports.tasks import Started, Tasks
+
+BY = "launching"
+_log = log("dagy.launching")
+
+
+@dataclass(frozen=True, slots=True)
+class Launched:
+    """What became of one run in a tick: `result` is one of the words of `metrics.RESULTS`."""
+
+    result: str
+    run_id: str
+
+
+class LaunchingEffects:
+    """The reads and writes of launching."""
+
+    def __init__(self, runs: Runs, tasks: Tasks, writer: RecordWriter, clock: Clock) -> None:
+        self._runs = runs
+        self._tasks = tasks
+        self._writer = writer
+        self._clock = clock
+        self._census = Census()
+        self._census_at: float | None = None
+
+    async def load(self, policy: LaunchPolicy) -> LaunchSnapshot:
+        """The queue each time; launches under way, and the count of active runs, once per `census_interval_s`."""
+        launching: list[ActiveRun] = []
+        at = self._clock.monotonic()
+        if self._census_at is None or at - self._census_at >= policy.census_interval_s:
+            census = Census()
+            async for page in self._runs.active(RunStatus.LAUNCHING):
+                launching.extend(page)
+            census.add(launching)
+            async for page in self._runs.active(RunStatus.RUNNING):
+                census.add(page)
+            self._census, self._census_at = census, at
+        queued: list[ActiveRun] = []
+        async for page in self._runs.active(RunStatus.QUEUED, limit=policy.queue_page_limit):
+            queued.extend(page)
+        return LaunchSnapshot(queued, launching, self._census)
+
+    async def apply(
+        self, plan: LaunchPlan, policy: LaunchPolicy, stop: Callable[[], bool]
+    ) -> list[Outcome[ActiveRun, Launched]]:
+        """Carry the plan out, `max_in_flight` runs at a time; starts nothing new once `stop()` is true."""
+        work = [(run, self._launch) for run in plan.launch]
+        work += [(run, self._replay) for run in plan.replay]
+        work += [(run, self._look) for run in plan.look]
+        acts = {run.run_id: act for run, act in work}
+
+        async def carry_out(run: ActiveRun) -> Launched:
+            result = await acts[run.run_id](run.run_id, policy)
+            return Launched(result, run.run_id)
+
+        outcomes = await run_bounded(
+            [run for run, _ in work], carry_out, limit=policy.max_in_flight, name="launching", stop=stop
+        )
+        launched = {run.run_id for run in plan.launch}
+        self._census.add(each.item for each in outcomes if each.error is None and each.item.run_id in launched)
+        return outcomes
+
+    async def _launch(self, run_id: str, policy: LaunchPolicy) -> str:
+        """QUEUED: wait for the budget, write the intent, send."""
+        run = await self._runs.get(run_id)
+        if run is None or run.status is not RunStatus.QUEUED:
+            return "stale"
+        provider = provider_for(run, policy.target)
+        request = run_task_request(run, provider, policy.target)
+        await self._tasks.reserve_run_task(provider)
+        now = self._clock.now()
+        claim = claim_launch(
+            run, request=encoded(request), provider=provider, cluster=policy.target.cluster, now=now, by=BY
+        )
+        try:
+            run = await self._writer.write(claim)
+        except Conflict:
+            return "lost_claim"
+        problem = problem_of(request)
+        if problem is not None:
+            failure = LaunchFailure(
+                kind=LaunchFailureKind.PERMANENT, failure_class=FailureClass.LAUNCH_CONFIGURATION, message=problem
+            )
+            return await self._record_failure(run, failure, policy, self._clock.now())
+        return await self._send(run, policy)
+
+    async def _replay(self, run_id: str, policy: LaunchPolicy) -> str:
+        """LAUNCHING, token alive: send the very same request again; ECS answers with the task that it made, or makes it now."""
+        run = await self._runs.get(run_id)
+        if run is None or run.status is not RunStatus.LAUNCHING or run.launch_request is None:
+            return "stale"
+        await self._tasks.reserve_run_task(run.capacity_provider or "")
+        now = self._clock.now()
+        if run.cancel_requested_at is not None or not may_replay(run, policy, now):
+            return "waiting"
+        try:
+            run = await self._writer.write(renew_send(run, now=now, by=BY))
+        except Conflict:
+            return "lost_claim"
+        return await self._send(run, policy)
+
+    async def _look(self, run_id: str, policy: LaunchPolicy) -> str:
+        """LAUNCHING, token expired or cancelled: a task that ECS shows is adopted; none, and grace passed, is none."""
+        run = await self._runs.get(run_id)
+        if run is None or run.status is not RunStatus.LAUNCHING or run.cluster is None:
+            return "stale"
+        started_by = TaskIdentity(policy.target.installation, run.run_id, run.attempt).started_by()
+        async for arns in self._tasks.list_running(run.cluster, started_by=started_by):
+            if arns:
+                return await self._record_task(run, arns[0], f"found by startedBy: {arns[0]}")
+        now = self._clock.now()
+        if not may_give_up(run, policy, now):
+            return "waiting"
+        try:
+            await self._writer.write(launch_not_found(run, policy.retry, now=now, by=BY))
+        except Conflict:
+            return "lost_claim"
+        return "not_found"
+
+    async def _send(self, run: Run, policy: LaunchPolicy) -> str:
+        """RunTask with the stored request. An unknown outcome raises and leaves the run LAUNCHING, to be settled by a replay."""
+        reply = await self._tasks.run_task(decoded(run.launch_request or "{}"))
+        if isinstance(reply, Started):
+            how = "RunTask answered" if not reply.replayed else "the token's earlier call had made the task"
+            return await self._record_task(run, reply.task_arn, how)
+        return await self._record_failure(run, reply, policy, self._clock.now())
+
+    async def _record_task(self, run: Run, task_arn: str, why: str) -> str:
+        try:
+            await self._writer.write(record_task(run, task_arn=task_arn, why=why, now=self._clock.now(), by=BY))
+        except Conflict as conflict:
+            current = conflict.current
+            if isinstance(current, Run) and current.external_id == task_arn:
+                return "launched"  # the worker's claim was faster than our record
+            _log.warning("surplus task", run_id=run.run_id, task_arn=task_arn, remedy="none: its claim will be refused")
+            return "surplus"
+        _log.info("launched", run_id=run.run_id, attempt=run.attempt, task_arn=task_arn, why=why)
+        return "launched"
+
+    async def _record_failure(self, run: Run, failure: LaunchFailure, policy: LaunchPolicy, now: datetime) -> str:
+        _log.warning(
+            "launch failed",
+            run_id=run.run_id,
+            attempt=run.attempt,
+            launch_try=run.launch_try,
+            kind=failure.kind,
+            failure_class=failure.failure_class,
+            error=failure.message,
+        )
+        change = launch_failed(run, failure, policy.retry, now=now, by=BY)
+        if change is None:
+            return "unresolved"
+        try:
+            await self._writer.write(change)
+        except Conflict:
+            return "lost_claim"
+        return failure.kind.value

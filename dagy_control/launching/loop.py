@@ -1,0 +1,34 @@
+"""The launching loop: load, decide, apply, record."""
+
+from dagy_control.kernel.telemetry import log
+from dagy_control.kernel.ticker import Tick
+from dagy_control.launching.decide import LaunchPolicy, decide
+from dagy_control.launching.effects import LaunchingEffects
+from dagy_control.launching.metrics import LaunchingMetrics
+
+_log = log("dagy.launching")
+
+
+class LaunchingLoop:
+    """Launches queued runs and settles launches whose outcome is unknown."""
+
+    name = "launching"
+
+    def __init__(self, policy: LaunchPolicy, effects: LaunchingEffects, metrics: LaunchingMetrics) -> None:
+        self.policy = policy
+        self._effects = effects
+        self._metrics = metrics
+
+    async def tick(self, tick: Tick) -> float | None:
+        """One pass over the queue. Raises the first error when no run of the tick got through."""
+        policy = self.policy
+        snapshot = await self._effects.load(policy)
+        plan = decide(snapshot, policy, tick.now)
+        outcomes = await self._effects.apply(plan, policy, lambda: tick.draining)
+        self._metrics.record(plan, snapshot.census.total, outcomes)
+        errors = [outcome for outcome in outcomes if outcome.error is not None]
+        for outcome in errors:
+            _log.warning("launch undecided", run_id=outcome.item.run_id, error=str(outcome.error))
+        if errors and len(errors) == len(outcomes) and errors[0].error is not None:
+            raise errors[0].error
+        return None

@@ -1,0 +1,49 @@
+"""Launching's Prometheus objects."""
+
+from collections.abc import Sequence
+
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+from dagy_control.kernel.bounded import Outcome
+from dagy_control.launching.decide import LaunchPlan
+from dagy_control.launching.effects import Launched
+from dagy_control.model.runs import ActiveRun
+
+RESULTS = (
+    "launched",
+    "surplus",
+    "stale",
+    "lost_claim",
+    "waiting",
+    "unresolved",
+    "not_found",
+    "throttled",
+    "retryable",
+    "permanent",
+    "error",
+)
+"""The values of the label `result`."""
+
+
+class LaunchingMetrics:
+    """Counts of launches by result, and why queued runs wait."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._launches = Counter("dagy_launches", "Launches by what became of them.", ["result"], registry=registry)
+        self._held = Gauge(
+            "dagy_queue_held", "Runs that this tick did not take up, by reason.", ["reason"], registry=registry
+        )
+        self._active = Gauge(
+            "dagy_active_runs", "LAUNCHING and RUNNING runs, as admission counts them.", registry=registry
+        )
+        for result in RESULTS:
+            self._launches.labels(result)
+
+    def record(self, plan: LaunchPlan, active_runs: int, outcomes: Sequence[Outcome[ActiveRun, Launched]]) -> None:
+        """One tick."""
+        self._held.clear()
+        for reason, count in plan.held.items():
+            self._held.labels(reason).set(count)
+        self._active.set(active_runs)
+        for outcome in outcomes:
+            self._launches.labels(outcome.value.result if outcome.value else "error").inc()

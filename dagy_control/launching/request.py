@@ -1,0 +1,127 @@
+"""The RunTask request of an attempt: ECS's own parameters, as they are stored and sent. Pure.
+
+Only what is whitelisted here becomes an override: a user's input never does as it is ("RunTask", ECS API reference).
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from dagy_control.model.resources import CapacityProvider, TaskSize, choose_provider
+from dagy_control.model.runs import Run, launch_token
+from dagy_control.model.tasks import TaskIdentity
+
+OVERRIDES_MAX_CHARACTERS = 8192
+"""ECS refuses longer overrides, counted as JSON."""
+
+PROVIDER_VARIABLE = "ECS_CAPACITY_PROVIDER"
+"""In a run's environment it chooses the capacity provider, as in the runbook."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaunchTarget:
+    """Where and as what attempts are launched: what the settings say, frozen."""
+
+    installation: str
+    cluster: str
+    task_definition: str
+    container_name: str
+    subnets: Sequence[str]
+    security_groups: Sequence[str]
+    assign_public_ip: bool
+    provider_weights: Mapping[str, int]
+    default_size: TaskSize
+    execution_role_arn: str | None = None
+    task_role_arn: str | None = None
+    spot_fallback_after_tries: int = 2
+    worker_environment: Mapping[str, str] = field(default_factory=dict)
+
+
+def provider_for(run: Run, target: LaunchTarget) -> str:
+    """The capacity provider of this try: the run's own wish, else by weight, else on-demand after too many failures on Spot."""
+    wish = run.environment.get(PROVIDER_VARIABLE)
+    if wish:
+        return wish
+    chosen = choose_provider(target.provider_weights, run.run_id, run.attempt)
+    failures = run.launch_try - 1 + run.infra_failures
+    if chosen == CapacityProvider.FARGATE_SPOT and failures >= target.spot_fallback_after_tries:
+        return CapacityProvider.FARGATE
+    return chosen
+
+
+def run_task_request(run: Run, provider: str, target: LaunchTarget) -> dict[str, Any]:
+    """The RunTask parameters of the run's current attempt and try. Same record and target, same request, to the letter."""
+    environment = {
+        **target.worker_environment,
+        **run.environment,
+        "DAGY_RUN_ID": run.run_id,
+        "DAGY_ATTEMPT": str(run.attempt),
+        "DAGY_CORRELATION_ID": run.correlation_id,
+    }
+    size = TaskSize(
+        run.cpu or target.default_size.cpu, run.memory or target.default_size.memory_mib, run.ephemeral_storage_gib
+    )
+    overrides: dict[str, Any] = {
+        "containerOverrides": [
+            {
+                "name": target.container_name,
+                "environment": [{"name": name, "value": value} for name, value in sorted(environment.items())],
+            }
+        ],
+        "cpu": str(size.cpu),
+        "memory": str(size.memory_mib),
+    }
+    if size.ephemeral_storage_gib is not None:
+        overrides["ephemeralStorage"] = {"sizeInGiB": size.ephemeral_storage_gib}
+    if target.execution_role_arn:
+        overrides["executionRoleArn"] = target.execution_role_arn
+    if target.task_role_arn:
+        overrides["taskRoleArn"] = target.task_role_arn
+    tags = {
+        "run_id": run.run_id,
+        "org_id": run.org_id,
+        "flow_name": run.flow_name,
+        "attempt": str(run.attempt),
+        "correlation_id": run.correlation_id,
+        "installation": target.installation,
+    }
+    return {
+        "cluster": target.cluster,
+        "taskDefinition": target.task_definition,
+        "capacityProviderStrategy": [{"capacityProvider": provider, "weight": 1}],
+        "count": 1,
+        "clientToken": launch_token(run.run_id, run.attempt, run.launch_try),
+        "startedBy": TaskIdentity(target.installation, run.run_id, run.attempt).started_by(),
+        "networkConfiguration": {
+            "awsvpcConfiguration": {
+                "subnets": list(target.subnets),
+                "securityGroups": list(target.security_groups),
+                "assignPublicIp": "ENABLED" if target.assign_public_ip else "DISABLED",
+            }
+        },
+        "overrides": overrides,
+        "tags": [{"key": key, "value": value} for key, value in tags.items()],
+    }
+
+
+def problem_of(request: Mapping[str, Any]) -> str | None:
+    """Why ECS would refuse the request for its length; None when it would not. Checked before the call, so that it is never half sent."""
+    length = len(json.dumps(request["overrides"]))
+    if length > OVERRIDES_MAX_CHARACTERS:
+        return (
+            f"the overrides take {length} characters of JSON, ECS allows {OVERRIDES_MAX_CHARACTERS}: pass less in the "
+            "environment, for instance a reference to a parameter instead of its value"
+        )
+    return None
+
+
+def encoded(request: Mapping[str, Any]) -> str:
+    """The request as it is kept on the run: a replay must send the same parameters, or ECS answers ConflictException."""
+    return json.dumps(request, sort_keys=True, separators=(",", ":"))
+
+
+def decoded(text: str) -> dict[str, Any]:
+    """The request back from the run."""
+    request: dict[str, Any] = json.loads(text)
+    return request

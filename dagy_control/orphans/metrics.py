@@ -1,0 +1,30 @@
+"""The scanner's Prometheus objects."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+from dagy_control.orphans.decide import ScanPlan
+
+
+class OrphanMetrics:
+    """What the last scan saw, and how many tasks were stopped in all."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._running = Gauge("dagy_orphans_running_tasks", "Tasks that the last scan saw running.", registry=registry)
+        self._verdicts = Gauge(
+            "dagy_orphans_tasks", "Tasks of the last scan, by verdict.", ["verdict"], registry=registry
+        )
+        self._stopped = Counter("dagy_orphans_stopped", "Orphans stopped.", registry=registry)
+        self._refused = Gauge(
+            "dagy_orphans_refused",
+            "1 while a scan stops nothing because it found more than its cap.",
+            registry=registry,
+        )
+
+    def record(self, plan: ScanPlan, stopped: int) -> None:
+        """One scan."""
+        self._running.set(plan.total_running)
+        self._verdicts.clear()
+        for verdict, count in plan.verdicts.items():
+            self._verdicts.labels(verdict).set(count)
+        self._stopped.inc(stopped)
+        self._refused.set(bool(plan.refusal))

@@ -1,0 +1,69 @@
+"""Reconciling's Prometheus objects and its summary."""
+
+from collections import Counter as Counts
+from dataclasses import dataclass, field
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+from dagy_control.reconciling.decide import End
+
+
+@dataclass(slots=True)
+class PassSummary:
+    """One pass in figures: what the log line and the manual command show."""
+
+    checked: int = 0
+    updated: int = 0
+    stopped: int = 0
+    skipped_young: int = 0
+    missing: int = 0
+    errors: int = 0
+    by_outcome: Counts[str] = field(default_factory=Counts)
+    duration_seconds: float = 0.0
+
+    def count_ends(self, ends: list[End]) -> None:
+        """Add written ends, by their class or status."""
+        self.updated += len(ends)
+        self.by_outcome.update(str(end.outcome.failure_class or end.outcome.ending) for end in ends)
+
+    def as_dict(self) -> dict[str, Any]:
+        """As plain values."""
+        return {
+            "checked": self.checked,
+            "updated": self.updated,
+            "stopped": self.stopped,
+            "skipped_young": self.skipped_young,
+            "missing": self.missing,
+            "errors": self.errors,
+            "by_outcome": dict(self.by_outcome),
+            "duration_seconds": round(self.duration_seconds, 3),
+        }
+
+
+class ReconcilingMetrics:
+    """Counts of passes, checked runs and ends by outcome."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._checked = Counter("dagy_reconcile_checked", "Runs compared with ECS.", registry=registry)
+        self._ended = Counter("dagy_reconcile_ended", "Attempts ended, by outcome.", ["outcome"], registry=registry)
+        self._stopped = Counter("dagy_reconcile_stopped", "Tasks stopped.", registry=registry)
+        self._errors = Counter("dagy_reconcile_errors", "Runs that could not be reconciled.", registry=registry)
+        self._missing = Gauge(
+            "dagy_reconcile_missing", "Tasks that ECS did not show in the last pass.", registry=registry
+        )
+        self._held = Gauge(
+            "dagy_reconcile_held",
+            "1 while a pass ends no lost run, because too many are lost to be true.",
+            registry=registry,
+        )
+
+    def record(self, summary: PassSummary, *, held: bool) -> None:
+        """One pass."""
+        self._checked.inc(summary.checked)
+        self._stopped.inc(summary.stopped)
+        self._errors.inc(summary.errors)
+        self._missing.set(summary.missing)
+        self._held.set(held)
+        for outcome, count in summary.by_outcome.items():
+            self._ended.labels(outcome).inc(count)
