@@ -79,9 +79,7 @@ async def _drive(
     useful = min(limit, len(items)) if isinstance(items, Sized) else limit
     workers = [start_task(worker(), name=f"{name}-{number}") for number in range(useful)]
     try:
-        await asyncio.gather(
-            *workers
-        )  # a worker that is cancelled, by whomever, raises here and takes the others with it
+        await asyncio.gather(*workers)  # a worker cancelled by anybody raises here and takes the others with it
     finally:
         await end_tasks(*workers)
         await source.close()

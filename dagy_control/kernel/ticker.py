@@ -199,7 +199,6 @@ class Ticker:
                 async with background(self._wake_after(left_s), name=f"{self.name}: next tick"):
                     await self._woken.wait()
             else:
-                await self._clock.sleep(0)  # a loop that is always due must not keep the others from running
                 break
         self._triggered = False
 

@@ -31,11 +31,6 @@ class Work:
             self.running -= 1
 
 
-async def _pages(*items: int) -> AsyncIterator[int]:
-    for item in items:
-        yield item
-
-
 async def test_outcomes_come_in_the_order_of_the_items_whatever_finished_first() -> None:
     clock = VirtualClock()
     outcomes = await clock.run(run_bounded([3, 1, 2], Work(clock), limit=3, name="t"))
@@ -113,7 +108,13 @@ async def test_work_that_cancels_itself_ends_everything_instead_of_being_lost() 
 
 async def test_an_asynchronous_source_works_the_same() -> None:
     clock = VirtualClock()
-    outcomes = await clock.run(run_bounded(_pages(2, 1, 3), Work(clock), limit=2, name="t"))
+
+    async def pages() -> AsyncIterator[int]:
+        for item in (2, 1, 3):
+            await clock.sleep(1)  # a page is fetched: the other workers must wait for their turn
+            yield item
+
+    outcomes = await clock.run(run_bounded(pages(), Work(clock), limit=3, name="t"))
     assert [outcome.value for outcome in outcomes] == [20, 10, 30]
 
 
@@ -142,9 +143,9 @@ async def test_a_generator_that_was_stopped_early_is_closed() -> None:
         finally:
             closed.append(True)
 
-    outcomes = await clock.run(
-        run_bounded(pages(), Work(clock), limit=1, name="t", stop=lambda: clock.monotonic() >= 1003)
-    )
+    source = pages()  # held here, so that not the garbage collector is what closes it
+    enough = Work(clock)
+    outcomes = await clock.run(run_bounded(source, enough, limit=1, name="t", stop=lambda: len(enough.started) == 3))
     assert len(outcomes) == 3
     assert closed == [True]
 

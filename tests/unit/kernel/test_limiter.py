@@ -214,6 +214,21 @@ async def test_a_waiter_cancelled_in_the_moment_of_its_grant_gives_its_tokens_ba
     assert bench.served == [("second", 0.5)]
 
 
+async def test_a_grant_passes_over_a_waiter_that_was_cancelled_and_does_not_know_it_yet() -> None:
+    bench = Bench(_one_a_second(Bucket.ECS_READ))
+    await bench.empty(READ)
+    async with asyncio.TaskGroup() as group:
+        first = group.create_task(bench.call("first", READ))
+        group.create_task(bench.call("second", READ))
+        await bench.clock.advance(0.5)
+        bench.limiter._levels[Bucket.ECS_READ].tokens = 1
+        first.cancel()
+        bench.limiter._pump()  # before the cancelled task has run
+        await bench.clock.settle()
+        assert bench.served == [("second", 0.5)]
+    assert bench.limiter.level(Bucket.ECS_READ) == 0
+
+
 async def test_nobody_waiting_means_no_timer_is_left() -> None:
     bench = Bench(_one_a_second(Bucket.ECS_READ))
     await bench.empty(READ)
