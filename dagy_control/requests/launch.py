@@ -1,0 +1,205 @@
+"""Launching a run: the request checked, and a QUEUED run written. The launching loop does the rest."""
+
+import json
+import re
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from dagy_control.errors import Conflict
+from dagy_control.kernel.clock import Clock
+from dagy_control.kernel.record_writer import RecordWriter
+from dagy_control.model.flow_templates import Json
+from dagy_control.model.flows import FlowRecord, FlowStatus, resolve_parameters
+from dagy_control.model.resources import CapacityProvider, TaskSize
+from dagy_control.model.runs import Run, RunStatus, Transition
+from dagy_control.ports.flows import Flows
+from dagy_control.requests.executors import Executor, check_executor
+from dagy_control.requests.refusals import RequestRefused
+from dagy_control.requests.sizes import choose_size
+
+ORG_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+CORRELATION_ID = re.compile(r"[A-Za-z0-9_.:/=+@-]{1,128}")
+VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
+ENVIRONMENT_MAX_CHARACTERS = 6_000
+"""Of the 8,192 characters that ECS allows for all overrides; the rest is for ours."""
+PARAMETERS_MAX_CHARACTERS = 100_000
+ATTEMPTS_MAX = 20
+OWN_VARIABLES = frozenset({"DAGY_LOG_LEVEL"})
+"""The only variables of our own that a run's environment may set."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaunchOrder:
+    """What to launch, for whom, and how. `memory` in MiB, `cpu` in CPU units; what is None takes its default."""
+
+    flow_name: str
+    org_id: str
+    parameters: Mapping[str, Json] = field(default_factory=dict)
+    flow_version: str | None = None
+    workload_profile: str | None = None
+    cpu: int | None = None
+    memory: int | None = None
+    ephemeral_storage_gib: int | None = None
+    extra_env_vars: Mapping[str, str] = field(default_factory=dict)
+    executor: str = "ecs"
+    correlation_id: str | None = None
+    parent_correlation_id: str | None = None
+    idempotency_key: str | None = None
+    priority: int = 0
+    max_attempts: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestPolicy:
+    """What the configuration says about requests."""
+
+    executors: Mapping[str, Executor]
+    profiles: Mapping[str, TaskSize]
+    default_profile: str
+    providers: Sequence[str] = tuple(CapacityProvider)
+
+
+class Launcher:
+    """Takes orders. `new_id` gives UUIDv4 texts."""
+
+    def __init__(
+        self, flows: Flows, writer: RecordWriter, clock: Clock, policy: RequestPolicy, new_id: Callable[[], str]
+    ) -> None:
+        self._flows = flows
+        self._writer = writer
+        self._clock = clock
+        self._policy = policy
+        self._new_id = new_id
+
+    async def launch(self, **order: Any) -> Run:  # noqa: ANN401 - the arguments of LaunchOrder, which types them
+        """Launch by keywords, as the runbook writes it: `launch(flow_name=…, org_id=…, workload_profile=…)`."""
+        return await self.submit(LaunchOrder(**order))
+
+    async def submit(self, order: LaunchOrder) -> Run:
+        """The QUEUED run; with an idempotency key that was used before, the run of that time.
+
+        Raises `RequestRefused`, having written nothing; `Transient` when the tables cannot be reached: safe to repeat only
+        with an idempotency key.
+        """
+        check_executor(self._policy.executors, order.executor)
+        _check(order, self._policy)
+        size = choose_size(
+            self._policy.profiles,
+            self._policy.default_profile,
+            profile=order.workload_profile,
+            cpu=order.cpu,
+            memory=order.memory,
+            ephemeral_storage_gib=order.ephemeral_storage_gib,
+        )
+        flow = await self._flow(order)
+        run = _new_run(order, flow, size, self._run_id(order), self._clock.now())
+        try:
+            return await self._writer.create(run)
+        except Conflict as conflict:
+            if order.idempotency_key is not None and isinstance(conflict.current, Run):
+                return conflict.current
+            raise
+
+    def _run_id(self, order: LaunchOrder) -> str:
+        if order.idempotency_key is None:
+            return self._new_id()
+        return str(uuid.uuid5(uuid.uuid5(uuid.NAMESPACE_OID, order.org_id), order.idempotency_key))
+
+    async def _flow(self, order: LaunchOrder) -> FlowRecord:
+        record = await self._flows.get(order.org_id, order.flow_name, order.flow_version)
+        version = f" version {order.flow_version!r}" if order.flow_version else ""
+        if record is None:
+            raise RequestRefused(
+                "flow_name",
+                f"organisation {order.org_id!r} has no flow {order.flow_name!r}{version}; register it first, or see `flows list`",
+            )
+        if record.status is not FlowStatus.ACTIVE:
+            raise RequestRefused(
+                "flow_version", f"flow {order.flow_name!r}{version} is {record.status}; launch another version"
+            )
+        resolved = resolve_parameters(record.spec, order.parameters)
+        if resolved.problems:
+            raise RequestRefused("parameters", "; ".join(resolved.problems))
+        return record
+
+
+def _check(order: LaunchOrder, policy: RequestPolicy) -> None:
+    if not ORG_ID.fullmatch(order.org_id):
+        raise RequestRefused(
+            "org_id", f"the organisation {order.org_id!r} must have 1 to 64 of the characters A-Z a-z 0-9 _ . -"
+        )
+    if not 1 <= order.max_attempts <= ATTEMPTS_MAX:
+        raise RequestRefused("max_attempts", f"max_attempts must be 1 to {ATTEMPTS_MAX}, not {order.max_attempts}")
+    for name in ("correlation_id", "parent_correlation_id"):
+        value = getattr(order, name)
+        if value is not None and not CORRELATION_ID.fullmatch(value):
+            raise RequestRefused(name, f"{name} must have 1 to 128 of the characters A-Z a-z 0-9 _ . : / = + @ -")
+    if len(json.dumps(dict(order.parameters))) > PARAMETERS_MAX_CHARACTERS:
+        raise RequestRefused(
+            "parameters",
+            f"parameters over {PARAMETERS_MAX_CHARACTERS:,} characters; pass a reference to a file instead",
+        )
+    _check_environment(order.extra_env_vars, policy)
+
+
+def _check_environment(environment: Mapping[str, str], policy: RequestPolicy) -> None:
+    for name in environment:
+        if not VARIABLE_NAME.fullmatch(name):
+            raise RequestRefused("extra_env_vars", f"{name!r} is no name of an environment variable")
+        if name.startswith("DAGY_") and name not in OWN_VARIABLES:
+            raise RequestRefused(
+                "extra_env_vars", f"{name} belongs to dagy_control; a run may set only {', '.join(OWN_VARIABLES)}"
+            )
+    length = sum(len(name) + len(value) + 24 for name, value in environment.items())
+    if length > ENVIRONMENT_MAX_CHARACTERS:
+        sizes = sorted(((len(value), name) for name, value in environment.items()), reverse=True)
+        listed = ", ".join(f"{name} {size}" for size, name in sizes[:10])
+        raise RequestRefused(
+            "extra_env_vars",
+            f"the environment takes {length} characters, {ENVIRONMENT_MAX_CHARACTERS} fit into ECS's overrides; by variable: {listed}",
+        )
+    provider = environment.get("ECS_CAPACITY_PROVIDER")
+    if provider is not None and provider not in policy.providers:
+        raise RequestRefused(
+            "extra_env_vars", f"ECS_CAPACITY_PROVIDER must be one of {', '.join(policy.providers)}, not {provider!r}"
+        )
+
+
+def _new_run(order: LaunchOrder, flow: FlowRecord, size: TaskSize, run_id: str, now: datetime) -> Run:
+    parent = order.parent_correlation_id
+    default_correlation = f"{parent}.{run_id[:8]}" if parent else run_id
+    correlation_id = order.correlation_id or default_correlation
+    if parent and not correlation_id.startswith(parent):
+        correlation_id = f"{parent}.{correlation_id}"
+    return Run(
+        run_id=run_id,
+        org_id=order.org_id,
+        flow_name=order.flow_name,
+        flow_version=flow.flow_version,
+        executor=order.executor,
+        status=RunStatus.QUEUED,
+        attempt=1,
+        launch_try=1,
+        max_attempts=order.max_attempts,
+        infra_failures=0,
+        version=1,
+        priority=order.priority,
+        active_since=now,
+        created_at=now,
+        queued_at=now,
+        correlation_id=correlation_id,
+        parent_correlation_id=parent,
+        idempotency_key=order.idempotency_key,
+        workload_profile=order.workload_profile,
+        cpu=size.cpu,
+        memory=size.memory_mib,
+        ephemeral_storage_gib=size.ephemeral_storage_gib,
+        environment=dict(order.extra_env_vars),
+        parameters=json.dumps(dict(order.parameters)),
+        transitions=(
+            Transition(at=now, from_status="", to_status=RunStatus.QUEUED, attempt=1, by="request", why="launched"),
+        ),
+    )
