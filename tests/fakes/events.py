@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from dagy_control.kernel.clock import Clock
+from dagy_control.model.events import ReceivedEvent
 from dagy_control.model.tasks import SeenTask
-from dagy_control.ports.events import ReceivedEvent
 from tests.fakes.faults import Faulty, lost
 
 

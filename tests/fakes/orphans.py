@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dagy_control.errors import Permanent
-from dagy_control.ports.orphans import Suspicion
+from dagy_control.model.suspicions import Suspicion
 from tests.fakes.faults import Faulty, lost
 
 

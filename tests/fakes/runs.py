@@ -57,7 +57,7 @@ class FakeRuns(Faulty):
     async def change(self, change: RunChange, op_id: str) -> Run:
         after = await self._begin("change")
         current = self.records.get(change.run_id)
-        if current is None or current.version != change.expected_version:
+        if current is None or current.version != change.expected_version or _resurrects(current, change):
             if current is None or current.op_id != op_id:
                 raise Conflict(f"run {change.run_id} is not at version {change.expected_version}", current=current)
         else:
@@ -98,6 +98,11 @@ class FakeRuns(Faulty):
 
     def _newest(self, wanted: Callable[[Run], bool], limit: int) -> Sequence[Run]:
         return sorted(filter(wanted, self._indexed()), key=lambda run: run.created_at, reverse=True)[:limit]
+
+
+def _resurrects(run: Run, change: RunChange) -> bool:
+    """A terminal status never changes, even where the version would allow it."""
+    return run.status.is_terminal and "status" in change.fields
 
 
 def _active_since(run: ActiveRun) -> float:

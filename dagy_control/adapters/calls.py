@@ -1,0 +1,180 @@
+"""One place through which every AWS call passes: its error becomes one of ours, and it is counted and timed.
+
+Sources: botocore's exceptions; "Common Errors" of the Amazon ECS, DynamoDB, SQS and S3 API references.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, Protocol, TypeAlias
+
+import aiohttp
+from botocore import exceptions as aws
+from botocore.parsers import ResponseParserError
+
+from dagy_control.errors import Conflict, DagyError, Gone, Permanent, Transient
+from dagy_control.kernel.clock import Clock
+
+THROTTLED = frozenset(
+    {
+        "BandwidthLimitExceeded",
+        "EC2ThrottledException",
+        "LimitExceeded.Throttling",
+        "ProvisionedThroughputExceeded",
+        "ProvisionedThroughputExceededException",
+        "RequestLimitExceeded",
+        "RequestThrottled",
+        "RequestThrottledException",
+        "SlowDown",
+        "ThrottledException",
+        "Throttling",
+        "ThrottlingException",
+        "TooManyRequests",
+        "TooManyRequestsException",
+    }
+)
+"""Refused for rate, most with HTTP 400; nothing was applied. (botocore's own list, `retries/standard.py`, and S3's SlowDown.)"""
+
+PASSING = frozenset(
+    {
+        "InternalError",
+        "InternalFailure",
+        "InternalServerError",
+        "OperationAborted",
+        "PriorRequestNotComplete",
+        "ReplicatedWriteConflictException",
+        "RequestTimeout",
+        "RequestTimeoutException",
+        "ServerException",
+        "ServiceUnavailable",
+        "ServiceUnavailableException",
+        "TransactionConflictException",
+    }
+)
+"""The service's own trouble, whatever the HTTP status says; whether the call was applied is unknown."""
+
+CREDENTIALS = frozenset(
+    {
+        "ExpiredToken",
+        "ExpiredTokenException",
+        "InvalidClientTokenId",
+        "RequestExpired",
+        "RequestTimeTooSkewed",
+        "UnrecognizedClientException",
+    }
+)
+"""Our credentials or clock, not the request: they are rotated or mended while we run, and no run must fail for them."""
+
+CONDITION_FAILED = frozenset({"ConditionalCheckFailedException", "ConflictException"})
+NOT_THERE = frozenset({"NoSuchKey", "404"})
+
+_LOST: tuple[type[BaseException], ...] = (
+    aws.HTTPClientError,
+    aws.ResponseStreamingError,
+    aws.IncompleteReadError,
+    aws.FlexibleChecksumError,
+    aws.CredentialRetrievalError,
+    aws.MetadataRetrievalError,
+    aws.NoCredentialsError,
+    ResponseParserError,
+    aiohttp.ClientError,
+    TimeoutError,
+    OSError,
+)
+"""No usable answer: timeouts, lost connections, broken bodies (a proxy's page in place of AWS's answer), no credentials now."""
+
+CallNamer: TypeAlias = "Callable[[str], AbstractContextManager[None]]"
+"""`with call("UpdateItem"): …` around exactly one call to one service."""
+
+
+class CallRecorder(Protocol):
+    """Who counts calls: `kernel.telemetry.ApiCallMetrics`, or nobody."""
+
+    def record(self, *, service: str, operation: str, outcome: str, duration_s: float) -> None:
+        """One call that ended; `outcome` is ok, throttled, transient, conflict, gone, permanent, cancelled or bug."""
+        ...
+
+
+class AwsCalls:
+    """Wraps calls. One for the whole process; each adapter takes the namer of its service."""
+
+    def __init__(self, clock: Clock, recorder: CallRecorder | None = None) -> None:
+        self._clock = clock
+        self._recorder = recorder
+
+    def of(self, service: str) -> CallNamer:
+        """The namer of one service's calls."""
+
+        def call(operation: str) -> AbstractContextManager[None]:
+            return self._around(service, operation)
+
+        return call
+
+    @contextmanager
+    def _around(self, service: str, operation: str) -> Iterator[None]:
+        started = self._clock.monotonic()
+        outcome = "cancelled"
+        try:
+            yield
+            outcome = "ok"
+        except Exception as error:
+            ours = translated(error, f"{service} {operation}")
+            outcome = outcome_of(ours)
+            if ours is None:
+                raise
+            raise ours from error
+        finally:
+            if self._recorder is not None:
+                duration_s = self._clock.monotonic() - started
+                self._recorder.record(service=service, operation=operation, outcome=outcome, duration_s=duration_s)
+
+
+def outcome_of(error: DagyError | None) -> str:
+    """The metric's label for a call that raised; None is an error that is not AWS's: a bug of ours."""
+    match error:
+        case Transient():
+            return "throttled" if error.throttled else "transient"
+        case Conflict():
+            return "conflict"
+        case Gone():
+            return "gone"
+        case Permanent():
+            return "permanent"
+        case _:
+            return "bug"
+
+
+def translated(error: Exception, what: str) -> DagyError | None:
+    """The error as one of ours; None when it does not come from a call to AWS. `what` names the call for people."""
+    match error:
+        case DagyError():
+            return error
+        case aws.ClientError():
+            return _refusal(error, what)
+        case _ if isinstance(error, _LOST):
+            return Transient(f"no answer ({what}: {type(error).__name__}: {error})")
+        case aws.BotoCoreError():
+            return Permanent(f"{error} ({what})", code=type(error).__name__)
+        case _:
+            return None
+
+
+def _refusal(error: aws.ClientError, what: str) -> DagyError:
+    response: Any = error.response
+    code = str(response.get("Error", {}).get("Code", ""))
+    text = response.get("Error", {}).get("Message") or response.get("message") or "no message"
+    metadata = response.get("ResponseMetadata", {})
+    message = f"{text} ({what}: {code})"
+    if code in THROTTLED or (code == "InvalidParameterException" and "throttling" in text.lower()):
+        return Transient(message, throttled=True, retry_after_s=_retry_after_s(metadata))
+    if code in PASSING or code in CREDENTIALS or metadata.get("HTTPStatusCode", 0) >= 500:
+        return Transient(message, retry_after_s=_retry_after_s(metadata))
+    if code in CONDITION_FAILED:
+        return Conflict(message, current=response.get("Item") or response.get("resourceIds"))
+    if code in NOT_THERE:
+        return Gone(message)
+    return Permanent(message, code=code)
+
+
+def _retry_after_s(metadata: dict[str, Any]) -> float | None:
+    value = str(metadata.get("HTTPHeaders", {}).get("retry-after", ""))
+    return float(value) if value.isdecimal() else None

@@ -1,0 +1,135 @@
+"""`ports.Runs` on DynamoDB: every write is one conditional call, every loop's read one query a shard."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from dagy_control.adapters.active_pages import ActivePages
+from dagy_control.adapters.attributes import Item, UnreadableRecord, to_value
+from dagy_control.adapters.batches import Batches
+from dagy_control.adapters.calls import AwsCalls
+from dagy_control.adapters.run_codec import read_run, run_item
+from dagy_control.adapters.run_update import update_request
+from dagy_control.errors import Conflict
+from dagy_control.kernel.clock import Clock
+from dagy_control.kernel.telemetry import log
+from dagy_control.model.runs import ActiveRun, Run, RunChange, RunStatus
+from dagy_control.model.tables import BY_CORRELATION, BY_FLOW, BY_ORG, IndexSpec, flow_key
+
+if TYPE_CHECKING:
+    from types_aiobotocore_dynamodb import DynamoDBClient
+
+_LOG = log(__name__)
+
+
+class DynamoRuns:
+    """The runs table. `executor` is the one whose runs this process changes: it goes into the key of the `active` index."""
+
+    def __init__(
+        self, client: "DynamoDBClient", calls: AwsCalls, clock: Clock, *, table: str, executor: str = "ecs"
+    ) -> None:
+        self._client = client
+        self._call = calls.of("dynamodb")
+        self._table = table
+        self._executor = executor
+        self._batches = Batches(client, self._call, clock)
+        self._pages = ActivePages(client, self._call, table)
+
+    async def get(self, run_id: str) -> Run | None:
+        """The run by a consistent read. Raises `UnreadableRecord` for an item that is no run."""
+        with self._call("GetItem"):
+            answer = await self._client.get_item(
+                TableName=self._table, Key={"run_id": {"S": run_id}}, ConsistentRead=True
+            )
+        item: Any = answer.get("Item")
+        return read_run(item) if item else None
+
+    async def create(self, run: Run, op_id: str) -> Run:
+        """PutItem on the condition that the id is new."""
+        new = replace(run, op_id=op_id)
+        try:
+            with self._call("PutItem"):
+                await self._client.put_item(
+                    TableName=self._table,
+                    Item=run_item(new),
+                    ConditionExpression="attribute_not_exists(run_id)",
+                    ReturnValuesOnConditionCheckFailure="ALL_OLD",
+                )
+        except Conflict as error:
+            return _ours_or_conflict(error, op_id, f"run {run.run_id} exists")
+        return new
+
+    async def change(self, change: RunChange, op_id: str) -> Run:
+        """UpdateItem of the changed attributes on the condition of the expected version.
+
+        A timed-out write may have been applied, and repeating it then fails the condition: our own `op_id` in the old item
+        that comes with that failure says so (DynamoDB API Reference, ReturnValuesOnConditionCheckFailure).
+        """
+        request = update_request(change, op_id, executor=self._executor)
+        try:
+            with self._call("UpdateItem"):
+                answer: Any = await self._client.update_item(TableName=self._table, **request)
+        except Conflict as error:
+            return _ours_or_conflict(error, op_id, f"run {change.run_id} is not at version {change.expected_version}")
+        return read_run(answer["Attributes"])
+
+    def active(
+        self, status: RunStatus, *, executor: str = "ecs", limit: int | None = None
+    ) -> AsyncIterator[Sequence[ActiveRun]]:
+        """Pages of the `active` index. An entry that cannot be read is logged as an error, and left out."""
+        return self._pages.read(status, executor=executor, limit=limit)
+
+    async def by_org(self, org_id: str, *, limit: int) -> Sequence[Run]:
+        """By the index of that name."""
+        return await self._newest(BY_ORG, org_id, limit)
+
+    async def by_flow(self, org_id: str, flow_name: str, *, limit: int) -> Sequence[Run]:
+        """By the index of that name."""
+        return await self._newest(BY_FLOW, flow_key(org_id, flow_name), limit)
+
+    async def by_correlation(self, correlation_id: str, *, limit: int) -> Sequence[Run]:
+        """By the index of that name, whose key is the root correlation id."""
+        return await self._newest(BY_CORRELATION, correlation_id, limit)
+
+    async def _newest(self, index: IndexSpec, key: str, limit: int) -> Sequence[Run]:
+        """Ids from the index, which holds keys only, then the items themselves."""
+        run_ids = await self._newest_ids(index, key, limit)
+        items = await self._batches.get(self._table, [{"run_id": {"S": run_id}} for run_id in run_ids])
+        by_id = {item["run_id"]["S"]: item for item in items}
+        return [run for run_id in run_ids if run_id in by_id and (run := _readable(by_id[run_id])) is not None]
+
+    async def _newest_ids(self, index: IndexSpec, key: str, limit: int) -> list[str]:
+        request: dict[str, Any] = {
+            "TableName": self._table,
+            "IndexName": index.name,
+            "KeyConditionExpression": "#key = :key",
+            "ExpressionAttributeNames": {"#key": index.hash_key},
+            "ExpressionAttributeValues": {":key": to_value(key)},
+            "ScanIndexForward": False,
+        }
+        run_ids: list[str] = []
+        while len(run_ids) < limit:
+            with self._call("Query"):
+                answer: Mapping[str, Any] = await self._client.query(**request, Limit=limit - len(run_ids))
+            run_ids += [item["run_id"]["S"] for item in answer["Items"]]
+            if "LastEvaluatedKey" not in answer:
+                break
+            request["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
+        return run_ids
+
+
+def _ours_or_conflict(error: Conflict, op_id: str, message: str) -> Run:
+    """The run, when an earlier try of this very write had won; else raises `Conflict` with the run as it is."""
+    old: Any = error.current
+    current = read_run(old) if old else None
+    if current is not None and current.op_id == op_id:
+        return current
+    raise Conflict(message, current=current) from error
+
+
+def _readable(item: Item) -> Run | None:
+    try:
+        return read_run(item)
+    except UnreadableRecord as error:
+        _LOG.error("Run record cannot be read", event_type="RUN_UNREADABLE", run_id=error.key, problem=str(error))
+        return None

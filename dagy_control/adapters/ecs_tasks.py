@@ -1,0 +1,184 @@
+"""`ports.Tasks` on the ECS API, inside the account's API budget."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from dagy_control.adapters.calls import AwsCalls
+from dagy_control.adapters.ecs_reading import seen_task
+from dagy_control.adapters.launch_failures import judge_failures, judge_refusal
+from dagy_control.errors import Conflict, Gone, Permanent, Transient
+from dagy_control.kernel.bounded import run_bounded
+from dagy_control.kernel.limiter import Bucket, Limiter, Priority
+from dagy_control.model.lifecycle import LaunchFailure, LaunchFailureKind
+from dagy_control.model.resources import CapacityProvider
+from dagy_control.model.runs import FailureClass
+from dagy_control.ports.tasks import Described, ReadPriority, Started
+
+if TYPE_CHECKING:
+    from types_aiobotocore_ecs import ECSClient
+
+DESCRIBE_MAX = 100
+"""ARNs that one DescribeTasks takes; an empty list is an error (ECS API Reference, DescribeTasks)."""
+
+REASON_MAX_CHARACTERS = 255
+"""Longer stop reasons are cut: people read the beginning."""
+
+_PRIORITIES: Mapping[ReadPriority, Priority] = {
+    ReadPriority.EVENT: Priority.EVENT,
+    ReadPriority.RECONCILE: Priority.RECONCILE,
+    ReadPriority.ORPHANS: Priority.ORPHANS,
+}
+_READ = (Bucket.ECS_READ,)
+_MODIFY = (Bucket.ECS_MODIFY,)
+
+
+class EcsTasks:
+    """The ECS API. `reads_at_once`: DescribeTasks calls of one `describe` that may be under way together."""
+
+    def __init__(self, client: "ECSClient", calls: AwsCalls, limiter: Limiter, *, reads_at_once: int = 4) -> None:
+        self._client = client
+        self._call = calls.of("ecs")
+        self._limiter = limiter
+        self._reads_at_once = reads_at_once
+
+    async def reserve_run_task(self, provider: str) -> None:
+        """RunTask counts in three of AWS's buckets: modifying calls, RunTask itself, and Fargate launches of its kind."""
+        await self._limiter.acquire(_launch_buckets(provider), Priority.LAUNCH)
+
+    async def run_task(self, request: Mapping[str, Any]) -> Started | LaunchFailure:
+        """RunTask as it stands; every answer that ECS documents becomes a task, a failure, or `Transient`."""
+        try:
+            with self._call("RunTask"):
+                answer: Any = await self._client.run_task(**request)
+        except Conflict as error:
+            return _adopted(error)
+        except Permanent as error:
+            return judge_refusal(error)
+        except Transient as error:
+            if not error.throttled:
+                raise
+            self._limiter.throttled(_launch_buckets(_provider(request)))
+            return LaunchFailure(
+                kind=LaunchFailureKind.THROTTLED,
+                failure_class=FailureClass.CAPACITY,
+                message=str(error),
+                retry_after_s=error.retry_after_s or 0.0,
+            )
+        if answer.get("tasks"):
+            return Started(answer["tasks"][0]["taskArn"])
+        if answer.get("failures"):
+            return judge_failures(answer["failures"])
+        raise Transient("RunTask answered neither a task nor a failure")
+
+    async def describe(
+        self, cluster: str, arns: Sequence[str], *, priority: ReadPriority, tags: bool = False
+    ) -> Described:
+        """DescribeTasks, 100 a call. ARNs whose fate the answer does not tell are unreadable, not missing."""
+        distinct = list(dict.fromkeys(arns))
+        groups = [distinct[start : start + DESCRIBE_MAX] for start in range(0, len(distinct), DESCRIBE_MAX)]
+
+        async def describe_group(group: Sequence[str]) -> Described:
+            return await self._describe(cluster, group, _PRIORITIES[priority], tags=tags)
+
+        outcomes = await run_bounded(groups, describe_group, limit=self._reads_at_once, name="describe tasks")
+        for outcome in outcomes:
+            if outcome.error is not None:
+                raise outcome.error
+        return _joined([outcome.value for outcome in outcomes if outcome.value is not None])
+
+    async def list_running(self, cluster: str, *, started_by: str | None = None) -> AsyncIterator[Sequence[str]]:
+        """ListTasks, whose default is desiredStatus RUNNING; `startedBy` must be the only filter, so nothing else is sent."""
+        request: dict[str, Any] = {"cluster": cluster, "maxResults": DESCRIBE_MAX}
+        if started_by is not None:
+            request["startedBy"] = started_by
+        priority = Priority.ORPHANS if started_by is None else Priority.RECONCILE
+        while True:
+            await self._limiter.acquire(_READ, priority)
+            try:
+                with self._call("ListTasks"):
+                    answer: Any = await self._client.list_tasks(**request)
+            except Transient as error:
+                self._noted(error, _READ)
+                raise
+            if answer["taskArns"]:
+                yield answer["taskArns"]
+            if not answer.get("nextToken"):
+                return
+            request["nextToken"] = answer["nextToken"]
+
+    async def stop(self, cluster: str, arn: str, *, reason: str) -> None:
+        """StopTask. An unknown task is an InvalidParameterException, "The referenced task was not found"."""
+        await self._limiter.acquire(_MODIFY, Priority.LAUNCH)
+        try:
+            with self._call("StopTask"):
+                await self._client.stop_task(cluster=cluster, task=arn, reason=reason[:REASON_MAX_CHARACTERS])
+        except Transient as error:
+            self._noted(error, _MODIFY)
+            raise
+        except Permanent as error:
+            if error.code == "InvalidParameterException" and "not found" in str(error).lower():
+                raise Gone(f"ECS knows no task {arn}") from error
+            raise
+
+    async def _describe(self, cluster: str, arns: Sequence[str], priority: Priority, *, tags: bool) -> Described:
+        await self._limiter.acquire(_READ, priority)
+        request: dict[str, Any] = {"cluster": cluster, "tasks": list(arns)}
+        if tags:
+            request["include"] = ["TAGS"]
+        try:
+            with self._call("DescribeTasks"):
+                answer: Any = await self._client.describe_tasks(**request)
+        except Transient as error:
+            self._noted(error, _READ)
+            raise
+        except Permanent as error:
+            if error.code != "InvalidParameterException":
+                raise
+            return await self._describe_halves(cluster, arns, priority, tags=tags)
+        return _described(arns, answer)
+
+    async def _describe_halves(self, cluster: str, arns: Sequence[str], priority: Priority, *, tags: bool) -> Described:
+        """One malformed ARN makes ECS refuse the whole call: halve until it stands alone."""
+        if len(arns) == 1:
+            return Described(tasks=(), missing=(), unreadable=tuple(arns))
+        middle = len(arns) // 2
+        first = await self._describe(cluster, arns[:middle], priority, tags=tags)
+        second = await self._describe(cluster, arns[middle:], priority, tags=tags)
+        return _joined([first, second])
+
+    def _noted(self, error: Transient, buckets: Sequence[Bucket]) -> None:
+        if error.throttled:
+            self._limiter.throttled(buckets)
+
+
+def _launch_buckets(provider: str) -> tuple[Bucket, ...]:
+    launches = Bucket.LAUNCH_SPOT if provider == CapacityProvider.FARGATE_SPOT else Bucket.LAUNCH_ON_DEMAND
+    return Bucket.ECS_MODIFY, Bucket.RUN_TASK, launches
+
+
+def _provider(request: Mapping[str, Any]) -> str:
+    strategy = request.get("capacityProviderStrategy") or [{}]
+    return str(strategy[0].get("capacityProvider", CapacityProvider.FARGATE))
+
+
+def _adopted(error: Conflict) -> Started:
+    """The token was used with other parameters: ECS names the task that it made then (ConflictException, resourceIds)."""
+    arns: Any = error.current
+    if not arns:
+        raise Transient(f"the token was used before, and ECS names no task: {error}") from error
+    return Started(arns[0], replayed=True)
+
+
+def _described(arns: Sequence[str], answer: Mapping[str, Any]) -> Described:
+    tasks = [seen_task(shown) for shown in answer.get("tasks", ())]
+    missing = [each["arn"] for each in answer.get("failures", ()) if each.get("reason") == "MISSING"]
+    told = {task.arn for task in tasks} | set(missing)
+    return Described(tasks=tasks, missing=missing, unreadable=[arn for arn in arns if arn not in told])
+
+
+def _joined(parts: Sequence[Described]) -> Described:
+    return Described(
+        tasks=[task for part in parts for task in part.tasks],
+        missing=[arn for part in parts for arn in part.missing],
+        unreadable=[arn for part in parts for arn in part.unreadable],
+    )

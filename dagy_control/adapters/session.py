@@ -1,0 +1,118 @@
+"""The AWS clients of the process: made once, with explicit timeouts and no retries of their own."""
+
+import os
+from collections.abc import Callable, Collection
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from enum import StrEnum
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from aiobotocore.config import AioConfig
+from aiobotocore.session import get_session
+
+if TYPE_CHECKING:
+    from types_aiobotocore_dynamodb import DynamoDBClient
+    from types_aiobotocore_ecs import ECSClient
+    from types_aiobotocore_s3 import S3Client
+    from types_aiobotocore_sqs import SQSClient
+
+LONG_POLL_MAX_S = 20
+"""ReceiveMessage may hold the reply back so long (SQS API Reference, WaitTimeSeconds)."""
+
+
+class Service(StrEnum):
+    """The services that this program calls, by botocore's names."""
+
+    DYNAMODB = "dynamodb"
+    ECS = "ecs"
+    S3 = "s3"
+    SQS = "sqs"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientPolicy:
+    """How clients are made. Times in seconds; `max_connections` per service.
+
+    `region` None: AWS_REGION (which ECS sets, and botocore does not read), then botocore's own chain.
+    """
+
+    region: str | None = None
+    connect_timeout_s: float = 3.0
+    read_timeout_s: float = 20.0
+    max_connections: int = 50
+
+
+class AwsClients:
+    """One session and its long-lived clients, for as long as the `async with` lasts.
+
+    Endpoints: botocore honours AWS_ENDPOINT_URL and AWS_ENDPOINT_URL_<SERVICE>. A worker asks only for the services it uses.
+    """
+
+    def __init__(self, policy: ClientPolicy, *, services: Collection[Service] = tuple(Service)) -> None:
+        self._policy = policy
+        self._services = services
+        self._stack = AsyncExitStack()
+        self._clients: dict[Service, Any] = {}
+
+    async def __aenter__(self) -> Self:
+        create: Callable[..., Any] = get_session().create_client  # its stub has an overload for every service there is
+        region = self._policy.region or os.environ.get("AWS_REGION") or None
+        async with AsyncExitStack() as stack:
+            for service in self._services:
+                client = create(service, region_name=region, config=client_config(self._policy, service))
+                self._clients[service] = await stack.enter_async_context(client)
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._clients.clear()
+        await self._stack.aclose()
+
+    @property
+    def dynamodb(self) -> "DynamoDBClient":
+        """The DynamoDB client."""
+        client: DynamoDBClient = self._client(Service.DYNAMODB)
+        return client
+
+    @property
+    def ecs(self) -> "ECSClient":
+        """The ECS client."""
+        client: ECSClient = self._client(Service.ECS)
+        return client
+
+    @property
+    def s3(self) -> "S3Client":
+        """The S3 client."""
+        client: S3Client = self._client(Service.S3)
+        return client
+
+    @property
+    def sqs(self) -> "SQSClient":
+        """The SQS client. Its read timeout is longer, by the longest poll."""
+        client: SQSClient = self._client(Service.SQS)
+        return client
+
+    def _client(self, service: Service) -> Any:  # noqa: ANN401 - the stubs of the four clients share no base
+        if service not in self._clients:
+            raise RuntimeError(f"no {service} client: not among the services asked for, or outside `async with`")
+        return self._clients[service]
+
+
+def client_config(policy: ClientPolicy, service: Service) -> AioConfig:
+    """The configuration of one service's client.
+
+    Retries by botocore are off: the daemon repeats calls itself, inside the shared API budget, and an unknown outcome must
+    be seen, not papered over. (Defaults would be 60 s timeouts and up to 10 attempts.)
+    """
+    own_endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    return AioConfig(
+        connect_timeout=policy.connect_timeout_s,
+        read_timeout=policy.read_timeout_s + (LONG_POLL_MAX_S if service is Service.SQS else 0),
+        max_pool_connections=policy.max_connections,
+        retries={"total_max_attempts": 1, "mode": "standard"},
+        s3={"addressing_style": "path"} if own_endpoint else None,  # a fake has no DNS name for each bucket
+        user_agent_extra="dagy-control",
+    )

@@ -1,0 +1,77 @@
+"""`ports.TaskEvents` on SQS."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from dagy_control.adapters.calls import AwsCalls
+from dagy_control.adapters.ecs_reading import NotATaskEvent, read_event
+from dagy_control.adapters.session import LONG_POLL_MAX_S
+from dagy_control.errors import Transient
+from dagy_control.model.events import ReceivedEvent
+
+if TYPE_CHECKING:
+    from types_aiobotocore_sqs import SQSClient
+
+BATCH_MAX = 10
+"""Messages that one ReceiveMessage or DeleteMessageBatch takes (SQS API Reference)."""
+
+
+class SqsTaskEvents:
+    """The task-state queue. How long a received message stays invisible is the queue's own setting."""
+
+    def __init__(self, client: "SQSClient", calls: AwsCalls, *, queue_url: str) -> None:
+        self._client = client
+        self._call = calls.of("sqs")
+        self._queue_url = queue_url
+
+    async def receive(self, *, wait_s: float) -> Sequence[ReceivedEvent]:
+        """A long poll. A message that cannot be read is an event with a problem: the consumer decides to drop it."""
+        with self._call("ReceiveMessage"):
+            answer: Any = await self._client.receive_message(
+                QueueUrl=self._queue_url,
+                MaxNumberOfMessages=BATCH_MAX,
+                WaitTimeSeconds=min(int(wait_s), LONG_POLL_MAX_S),
+                AttributeNames=["ApproximateReceiveCount"],
+            )
+        return [received(message) for message in answer.get("Messages", ())]
+
+    async def delete(self, receipts: Sequence[str]) -> None:
+        """DeleteMessageBatch, ten a call. A receipt that has expired is no error: its message has come again under another."""
+        distinct = list(dict.fromkeys(receipts))
+        for start in range(0, len(distinct), BATCH_MAX):
+            entries: Any = [
+                {"Id": str(number), "ReceiptHandle": receipt}
+                for number, receipt in enumerate(distinct[start : start + BATCH_MAX])
+            ]
+            with self._call("DeleteMessageBatch"):
+                answer: Any = await self._client.delete_message_batch(QueueUrl=self._queue_url, Entries=entries)
+            if failed := [each for each in answer.get("Failed", ()) if not each.get("SenderFault")]:
+                raise Transient(f"SQS did not delete {len(failed)} messages: {failed[0].get('Message', 'no reason')}")
+
+    async def send(self, body: str) -> None:
+        """Put a message into the queue: what EventBridge does in AWS, and the embedded cloud does by this."""
+        with self._call("SendMessage"):
+            await self._client.send_message(QueueUrl=self._queue_url, MessageBody=body)
+
+
+async def ensure_queue(client: "SQSClient", calls: AwsCalls, name: str) -> str:
+    """The URL of the queue of this name, made with SQS's own defaults when there is none. Safe to repeat."""
+    with calls.of("sqs")("CreateQueue"):
+        answer = await client.create_queue(QueueName=name)
+    return answer["QueueUrl"]
+
+
+def received(message: Mapping[str, Any]) -> ReceivedEvent:
+    """A message as SQS hands it out, read."""
+    task, problem = None, ""
+    try:
+        task = read_event(message.get("Body", ""))
+    except NotATaskEvent as error:
+        problem = str(error)
+    return ReceivedEvent(
+        receipt=message["ReceiptHandle"],
+        message_id=message["MessageId"],
+        task=task,
+        problem=problem,
+        receive_count=int(message.get("Attributes", {}).get("ApproximateReceiveCount", 1)),
+    )
