@@ -6,6 +6,7 @@ Source of the size table: "Task CPU and memory", Amazon ECS Developer Guide for 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from math import log2
 
 from dagy_control.model.hashing import hashed_fraction
 
@@ -54,10 +55,10 @@ def validate_size(cpu: int, memory_mib: int) -> str | None:
 
 
 def nearest_sizes(cpu: int, memory_mib: int, count: int = 3) -> tuple[TaskSize, ...]:
-    """The `count` valid sizes nearest to a wish, by relative distance of CPU and memory together, nearest first."""
+    """The `count` valid sizes nearest to a wish, by the ratios of CPU and of memory together, nearest first."""
 
     def distance(size: TaskSize) -> float:
-        return abs(size.cpu - cpu) / max(cpu, 1) + abs(size.memory_mib - memory_mib) / max(memory_mib, 1)
+        return abs(log2(size.cpu / max(cpu, 1))) + abs(log2(size.memory_mib / max(memory_mib, 1)))
 
     every = (TaskSize(each_cpu, memory) for each_cpu, memories in FARGATE_MEMORY_MIB.items() for memory in memories)
     return tuple(sorted(every, key=lambda size: (distance(size), size.cpu, size.memory_mib))[:count])
