@@ -236,7 +236,7 @@ def _infrastructure(_seen: Sighting, task: SeenTask) -> Outcome | None:
 _START_TEXTS: tuple[tuple[re.Pattern[str], FailureClass], ...] = (
     (re.compile(r"CannotPull", re.IGNORECASE), FailureClass.IMAGE_PULL),
     (re.compile(r"network interface", re.IGNORECASE), FailureClass.NETWORK),
-    (re.compile(r"capacity is unavailable|RESOURCE:|insufficient capacity", re.IGNORECASE), FailureClass.CAPACITY),
+    (re.compile(r"(?i:capacity is unavailable|insufficient capacity)|RESOURCE:[A-Z]"), FailureClass.CAPACITY),
     (re.compile(r"ResourceInitializationError|EphemeralStorage provisioning"), FailureClass.RESOURCE_INITIALIZATION),
 )
 
