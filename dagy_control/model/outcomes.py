@@ -254,9 +254,16 @@ def _never_started(seen: Sighting, task: SeenTask) -> Outcome | None:
 _MEMORY_TEXT = re.compile(r"out ?of ?memory|memory usage|memory exhaustion|\bOOM", re.IGNORECASE)
 
 
-def _out_of_memory(_seen: Sighting, task: SeenTask) -> Outcome | None:
-    """The reason's words, whatever the exit code: 137 alone is any SIGKILL."""
-    if not _MEMORY_TEXT.search(_text(task)):
+def _out_of_memory(seen: Sighting, task: SeenTask) -> Outcome | None:
+    """The words of the worker's container or of ECS, whatever the exit code: 137 alone is any SIGKILL.
+
+    Not the words of a sidecar, which may die while the worker goes on, nor those that a person gave to StopTask.
+    """
+    container = task.container(seen.container_name)
+    words = [container.reason] if container else []
+    if task.stop_code != "UserInitiated":
+        words.append(task.stopped_reason)
+    if not any(map(_MEMORY_TEXT.search, words)):
         return None
     return _stopped(FailureClass.OUT_OF_MEMORY, f"Container was killed due to memory exhaustion ({_words(task)})")
 
