@@ -202,9 +202,9 @@ def _our_cause(seen: Sighting, _task: SeenTask) -> Outcome | None:
             return _stopped(FailureClass.TIMED_OUT, "the run exceeded timeout (its maximum runtime)")
         case StopCause.START_TIMEOUT:
             return _stopped(FailureClass.START_TIMEOUT, "the task did not start in time")
-        case StopCause.SUPERSEDED | StopCause.LINGERING:
+        case StopCause.SUPERSEDED:
             return _stopped(FailureClass.INFRASTRUCTURE, "the task was superseded")
-        case _:
+        case _:  # LINGERING only ends a worker that outlives its result: the result, or its SHUTDOWN, decides
             return None
 
 
