@@ -49,7 +49,12 @@ _FORGET_ATTEMPT: dict[str, Any] = dict.fromkeys(
 def _change(
     run: ActiveRun, *, now: datetime, by: str, why: str, to: RunStatus | None = None, **values: object
 ) -> RunChange:
-    """A change of `values`, and of the status when `to` is given, with what every change of status brings."""
+    """A change of `values`, and of the status when `to` is given, with what every change of status brings.
+
+    Raises ValueError for a run that is over: no caller may ask for that, and here is where every change passes.
+    """
+    if run.status.is_terminal:
+        raise ValueError(f"run {run.run_id} is {run.status}: a terminal run never changes")
     if to is None:
         return RunChange(run_id=run.run_id, expected_version=run.version, fields=values)
     values["status"] = to
