@@ -117,6 +117,9 @@ def claim_launch(run: Run, *, request: str, provider: str, cluster: str, now: da
         capacity_provider=provider,
         cluster=cluster,
         not_before=None,
+        exit_code=None,
+        stop_code=None,
+        stopped_reason=None,
     )
 
 
