@@ -43,6 +43,12 @@ class Delivery(StrEnum):
     HOLD = "hold"
 
 
+_DELIVERIES: dict[FaultKind | None, Delivery] = {
+    FaultKind.DROP_REPLY: Delivery.DROP,
+    FaultKind.HOLD_REPLY: Delivery.HOLD,
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Reply:
     """The outcome of one call: `answer`, or `error`; and whether the caller gets to see it."""
@@ -143,9 +149,7 @@ class EcsModel:
             return Reply(error=throttled())
         if kind is FaultKind.ERROR_NOT_APPLIED:
             return Reply(error=server_error())
-        delivery = {FaultKind.DROP_REPLY: Delivery.DROP, FaultKind.HOLD_REPLY: Delivery.HOLD}.get(
-            kind or FaultKind.THROTTLE, Delivery.REPLY
-        )
+        delivery = _DELIVERIES.get(kind, Delivery.REPLY)
         try:
             answer = self.handle(operation, request, now)
         except EcsError as error:

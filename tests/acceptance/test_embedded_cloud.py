@@ -265,13 +265,16 @@ async def test_a_log_that_grows_too_long_keeps_its_newest_part(world: World) -> 
 
 
 CONTENDER = """
-import asyncio, sys
+import asyncio, os, sys
 from aiobotocore.session import get_session
 from botocore.exceptions import ClientError
 
 async def main():
     wins = 0
     async with get_session().create_client("dynamodb") as dynamodb:
+        print("ready", flush=True)
+        while not os.path.exists(sys.argv[1]):
+            await asyncio.sleep(0.01)
         for n in range(10):
             try:
                 await dynamodb.put_item(
@@ -295,12 +298,17 @@ async def test_of_twenty_processes_that_write_conditionally_exactly_one_wins_eac
             AttributeDefinitions=[{"AttributeName": "k", "AttributeType": "S"}],
             BillingMode="PAY_PER_REQUEST",
         )
-    arns = [await world.run(CONTENDER) for _ in range(20)]
+    start = world.cloud.workdir / "start"
+    arns = [await world.run(CONTENDER, str(start)) for _ in range(20)]
     async with asyncio.timeout(90):
+        while not all("ready" in world.log(arn) for arn in arns):
+            await SystemClock().sleep(0.1)
+        start.touch()
         while any(task.stopped_at is None for task in world.cloud.driver.tasks().values()):
             await SystemClock().sleep(0.2)
-    assert [world.log(arn) for arn in arns if not world.log(arn).strip().isdigit()] == []
-    assert sum(int(world.log(arn)) for arn in arns) == 10
+    ends = [world.log(arn).removeprefix("ready\n").strip() for arn in arns]
+    assert [end for end in ends if not end.isdigit()] == []
+    assert sum(int(end) for end in ends) == 10
 
 
 async def test_everything_but_ecs_is_there(world: World) -> None:

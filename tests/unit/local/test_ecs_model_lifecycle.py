@@ -117,6 +117,15 @@ def test_a_container_that_cannot_start_is_a_task_that_failed_to_start() -> None:
     assert task["containers"][0]["reason"] == "CannotStartContainerError: no such file"
 
 
+def test_once_a_container_has_exited_nothing_is_due_but_its_tasks_own_steps() -> None:
+    world = EcsWorld()
+    arn = world.run_until_running()
+    world.call("StopTask", task=arn)
+    world.later(2)
+    world.finish(arn, 143)
+    assert world.model.next_due() == world.task(arn)["stoppedAt"] + timedelta(hours=1)
+
+
 def test_a_second_report_of_the_same_exit_changes_nothing() -> None:
     world = EcsWorld()
     arn = world.run_until_running()

@@ -102,6 +102,13 @@ def test_list_tasks_pages_through_everything_once_though_tasks_come_and_go() -> 
     assert [arn for page in pages for arn in page] == arns
 
 
+def test_a_last_page_that_is_full_promises_no_other() -> None:
+    world = EcsWorld()
+    world.run(count=4)
+    assert "nextToken" in world.call("ListTasks", maxResults=3)
+    assert "nextToken" not in world.call("ListTasks", maxResults=4)
+
+
 def test_a_page_may_be_smaller() -> None:
     world = EcsWorld()
     world.run(count=3)
