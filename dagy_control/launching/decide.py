@@ -1,7 +1,7 @@
 """What a launching tick does: which queued runs to launch, and how to settle launches whose outcome is unknown. Pure."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -60,15 +60,27 @@ class LaunchPlan:
 
 
 def decide(snapshot: LaunchSnapshot, policy: LaunchPolicy, now: datetime) -> LaunchPlan:
-    """The plan of one tick."""
-    due = [run for run in snapshot.queued if run.not_before is None or run.not_before <= now]
+    """The plan of one tick. Every run is in at most one part of it."""
+    runs = _newest((*snapshot.queued, *snapshot.launching))
+    queued = [run for run in runs if run.status is RunStatus.QUEUED]
+    due = [run for run in queued if run.not_before is None or run.not_before <= now]
     admission = admit(due, snapshot.census, policy.limits)
-    held = admission.held + Counter(not_yet=len(snapshot.queued) - len(due))
+    held = admission.held + Counter(not_yet=len(queued) - len(due))
     settle: dict[Settle, list[ActiveRun]] = {how: [] for how in Settle}
-    for run in snapshot.launching:
-        settle[judge_unresolved(run, policy, now)].append(run)
+    for run in runs:
+        if run.status is not RunStatus.QUEUED:
+            settle[judge_unresolved(run, policy, now)].append(run)
     held["reply_awaited"] = len(settle[Settle.WAIT])
     return LaunchPlan(admission.admitted, tuple(settle[Settle.REPLAY]), tuple(settle[Settle.LOOK]), +held)
+
+
+def _newest(seen: Iterable[ActiveRun]) -> list[ActiveRun]:
+    """Each run once: one that moves while the pages of an index are read is on two of them."""
+    newest: dict[str, ActiveRun] = {}
+    for run in seen:
+        if run.run_id not in newest or newest[run.run_id].version < run.version:
+            newest[run.run_id] = run
+    return list(newest.values())
 
 
 def judge_unresolved(run: ActiveRun, policy: LaunchPolicy, now: datetime) -> Settle:
