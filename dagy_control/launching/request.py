@@ -4,16 +4,22 @@ Only what is whitelisted here becomes an override: a user's input never does as 
 """
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from dagy_control.model.resources import CapacityProvider, TaskSize, choose_provider
 from dagy_control.model.runs import Run, launch_token
-from dagy_control.model.tasks import TaskIdentity
+from dagy_control.model.tasks import STARTED_BY_MAX_CHARACTERS, TaskIdentity
 
 OVERRIDES_MAX_CHARACTERS = 8192
 """ECS refuses longer overrides, counted as JSON."""
+
+TAG_VALUE_MAX_CHARACTERS = 256
+"""ECS refuses a longer value of a tag ("Tag", API reference)."""
+
+_STARTED_BY = re.compile(r"[A-Za-z0-9/_-]+")
 
 PROVIDER_VARIABLE = "ECS_CAPACITY_PROVIDER"
 """In a run's environment it chooses the capacity provider, as in the runbook."""
@@ -106,13 +112,22 @@ def run_task_request(run: Run, provider: str, target: LaunchTarget) -> dict[str,
 
 
 def problem_of(request: Mapping[str, Any]) -> str | None:
-    """Why ECS would refuse the request for its length; None when it would not. Checked before the call, so that it is never half sent."""
+    """Why ECS would refuse the request for its form; None when it would not. Checked before the call, so that it is never half sent."""
     length = len(json.dumps(request["overrides"]))
     if length > OVERRIDES_MAX_CHARACTERS:
         return (
             f"the overrides take {length} characters of JSON, ECS allows {OVERRIDES_MAX_CHARACTERS}: pass less in the "
             "environment, for instance a reference to a parameter instead of its value"
         )
+    started_by = request["startedBy"]
+    if len(started_by) > STARTED_BY_MAX_CHARACTERS or not _STARTED_BY.fullmatch(started_by):
+        return (
+            f"startedBy {started_by!r} must have at most {STARTED_BY_MAX_CHARACTERS} characters, all of them letters, digits, "
+            "'-', '_' or '/': shorten or rename the installation or the run id"
+        )
+    for tag in request["tags"]:
+        if len(tag["value"]) > TAG_VALUE_MAX_CHARACTERS:
+            return f"the tag {tag['key']} has {len(tag['value'])} characters, ECS allows {TAG_VALUE_MAX_CHARACTERS}: shorten it"
     return None
 
 
