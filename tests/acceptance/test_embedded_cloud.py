@@ -18,6 +18,7 @@ from aiobotocore.session import get_session
 from botocore.exceptions import ClientError
 
 from dagy_control.kernel.clock import SystemClock
+from dagy_control.local.agent import CLOUD_VARIABLE
 from dagy_control.local.cloud import REGION, EmbeddedCloud
 
 pytestmark = pytest.mark.acceptance
@@ -244,7 +245,7 @@ async def test_a_second_cloud_in_the_same_folder_is_refused(world: World) -> Non
 
 async def test_a_new_cloud_clears_up_after_one_that_was_killed(tmp_path: Path) -> None:
     """Workers carry their cloud's mark, so that the next one in the folder finds them."""
-    environment = {**os.environ, "DAGY_LOCAL_CLOUD": str(tmp_path.resolve())}
+    environment = {**os.environ, CLOUD_VARIABLE: str(tmp_path.resolve())}
     sleeper = [sys.executable, "-c", "import time; time.sleep(600)"]
     left = await asyncio.create_subprocess_exec(*sleeper, env=environment)
     cloud = EmbeddedCloud(tmp_path, clock=SystemClock())
