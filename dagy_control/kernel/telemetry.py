@@ -94,8 +94,14 @@ def _renderers(*, json: bool) -> list[Processor]:
     return [
         structlog.processors.format_exc_info,
         structlog.processors.EventRenamer("message"),
+        _in_reading_order,
         structlog.processors.JSONRenderer(default=_as_json),
     ]
+
+
+def _in_reading_order(_: object, __: str, event: MutableMapping[str, Any]) -> EventDict:
+    """What a person looks for first comes first; the rest as it was given."""
+    return {name: event[name] for name in ("timestamp", "level", "message") if name in event} | dict(event)
 
 
 def _as_json(value: object) -> object:

@@ -116,14 +116,17 @@ async def test_an_open_connection_that_asks_nothing_does_not_hold_the_drain() ->
     writer.close()
 
 
-async def test_a_cancelled_server_leaves_the_port_free() -> None:
+async def test_a_cancelled_server_leaves_nothing_behind_in_the_event_loop_and_the_port_free() -> None:
     bench = Bench()
+    watched = asyncio.get_running_loop()._selector.get_map()  # type: ignore[attr-defined]  # what the stock loop listens on
+    before = set(watched)
     async with asyncio.TaskGroup() as group:
         task = group.create_task(bench.server.run(bench.drain))
         while bench.server.port == 0:
             await SystemClock().sleep(0)
         await bench.ask("/healthz")
         task.cancel()
+    assert set(watched) == before
     with socket.create_server(("127.0.0.1", bench.server.port)):
         pass
 

@@ -43,6 +43,7 @@ def test_a_log_line_is_one_json_object_with_its_fields(capsys: pytest.CaptureFix
         "Run launched", event_type="RUN_LAUNCHED", run_id="r1", at=datetime(2026, 1, 2, tzinfo=UTC)
     )
     (line,) = _lines(capsys)
+    assert list(line)[:3] == ["timestamp", "level", "message"]
     assert datetime.fromisoformat(line.pop("timestamp")).utcoffset() is not None
     assert line == {
         "level": "info",
