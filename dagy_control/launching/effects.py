@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
 
 from dagy_control.errors import Conflict
 from dagy_control.kernel.bounded import Outcome, run_bounded
@@ -21,7 +20,7 @@ from dagy_control.model.lifecycle import (
     record_task,
     renew_send,
 )
-from dagy_control.model.runs import ActiveRun, FailureClass, Run, RunStatus
+from dagy_control.model.runs import ActiveRun, FailureClass, Run, RunChange, RunStatus
 from dagy_control.model.tasks import TaskIdentity
 from dagy_control.ports.runs import Runs
 from dagy_control.ports.tasks import Started, Tasks
@@ -107,7 +106,7 @@ class LaunchingEffects:
             failure = LaunchFailure(
                 kind=LaunchFailureKind.PERMANENT, failure_class=FailureClass.LAUNCH_CONFIGURATION, message=problem
             )
-            return await self._record_failure(run, failure, policy, self._clock.now())
+            return await self._record_failure(run, failure, policy)
         return await self._send(run, policy)
 
     async def _replay(self, run_id: str, policy: LaunchPolicy) -> str:
@@ -149,21 +148,24 @@ class LaunchingEffects:
         if isinstance(reply, Started):
             how = "RunTask answered" if not reply.replayed else "the token's earlier call had made the task"
             return await self._record_task(run, reply.task_arn, how)
-        return await self._record_failure(run, reply, policy, self._clock.now())
+        return await self._record_failure(run, reply, policy)
 
     async def _record_task(self, run: Run, task_arn: str, why: str) -> str:
-        try:
-            await self._writer.write(record_task(run, task_arn=task_arn, why=why, now=self._clock.now(), by=BY))
-        except Conflict as conflict:
-            current = conflict.current
-            if isinstance(current, Run) and current.external_id == task_arn:
+        def decide_again(current: ActiveRun) -> RunChange | str:
+            if current.external_id == task_arn:
                 return "launched"  # the worker's claim was faster than our record
-            _log.warning("surplus task", run_id=run.run_id, task_arn=task_arn, remedy="none: its claim will be refused")
-            return "surplus"
-        _log.info("launched", run_id=run.run_id, attempt=run.attempt, task_arn=task_arn, why=why)
-        return "launched"
+            if current.status is not RunStatus.LAUNCHING or current.attempt != run.attempt:
+                return "surplus"
+            return record_task(current, task_arn=task_arn, why=why, now=self._clock.now(), by=BY)
 
-    async def _record_failure(self, run: Run, failure: LaunchFailure, policy: LaunchPolicy, now: datetime) -> str:
+        _, result = await self._writer.settle(run, decide_again)
+        if result == "surplus":
+            _log.warning("surplus task", run_id=run.run_id, task_arn=task_arn, remedy="none: its claim will be refused")
+        else:
+            _log.info("launched", run_id=run.run_id, attempt=run.attempt, task_arn=task_arn, why=why)
+        return result or "launched"
+
+    async def _record_failure(self, run: Run, failure: LaunchFailure, policy: LaunchPolicy) -> str:
         _log.warning(
             "launch failed",
             run_id=run.run_id,
@@ -173,11 +175,12 @@ class LaunchingEffects:
             failure_class=failure.failure_class,
             error=failure.message,
         )
-        change = launch_failed(run, failure, policy.retry, now=now, by=BY)
-        if change is None:
-            return "unresolved"
-        try:
-            await self._writer.write(change)
-        except Conflict:
-            return "lost_claim"
-        return failure.kind.value
+
+        def decide_again(current: ActiveRun) -> RunChange | str:
+            sent = (current.attempt, current.launch_try, current.launch_sent_at)
+            if current.status is not RunStatus.LAUNCHING or sent != (run.attempt, run.launch_try, run.launch_sent_at):
+                return "lost_claim"  # the failure is not that of the send on record
+            return launch_failed(current, failure, policy.retry, now=self._clock.now(), by=BY) or "unresolved"
+
+        _, result = await self._writer.settle(run, decide_again)
+        return result or failure.kind.value
