@@ -81,8 +81,8 @@ class LaunchingEffects:
         outcomes = await run_bounded(
             [run for run, _ in work], carry_out, limit=policy.max_in_flight, name="launching", stop=stop
         )
-        launched = {run.run_id for run in plan.launch}
-        self._census.add(each.item for each in outcomes if each.error is None and each.item.run_id in launched)
+        taken_up = {run.run_id for run in plan.launch}
+        self._census.add(each.item for each in outcomes if each.item.run_id in taken_up)  # also without a reply: it may run
         return outcomes
 
     async def _launch(self, run_id: str, policy: LaunchPolicy) -> str:
