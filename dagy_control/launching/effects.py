@@ -68,14 +68,14 @@ class LaunchingEffects:
     async def apply(
         self, plan: LaunchPlan, policy: LaunchPolicy, stop: Callable[[], bool]
     ) -> list[Outcome[ActiveRun, Launched]]:
-        """Carry the plan out, `max_in_flight` runs at a time; starts nothing new once `stop()` is true."""
+        """Carry the plan out, `max_in_flight` runs at a time; claims and sends nothing new once `stop()` is true."""
         work = [(run, self._launch) for run in plan.launch]
         work += [(run, self._replay) for run in plan.replay]
         work += [(run, self._look) for run in plan.look]
         acts = {run.run_id: act for run, act in work}
 
         async def carry_out(run: ActiveRun) -> Launched:
-            result = await acts[run.run_id](run.run_id, policy)
+            result = await acts[run.run_id](run.run_id, policy, stop)
             return Launched(result, run.run_id)
 
         outcomes = await run_bounded(
@@ -85,7 +85,7 @@ class LaunchingEffects:
         self._census.add(each.item for each in outcomes if each.item.run_id in taken_up)  # also without a reply: it may run
         return outcomes
 
-    async def _launch(self, run_id: str, policy: LaunchPolicy) -> str:
+    async def _launch(self, run_id: str, policy: LaunchPolicy, stop: Callable[[], bool]) -> str:
         """QUEUED: wait for the budget, write the intent, send."""
         run = await self._runs.get(run_id)
         if run is None or run.status is not RunStatus.QUEUED:
@@ -93,6 +93,8 @@ class LaunchingEffects:
         provider = provider_for(run, policy.target)
         request = run_task_request(run, provider, policy.target)
         await self._tasks.reserve_run_task(provider)
+        if stop():
+            return "waiting"
         now = self._clock.now()
         claim = claim_launch(
             run, request=encoded(request), provider=provider, cluster=policy.target.cluster, now=now, by=BY
@@ -109,14 +111,14 @@ class LaunchingEffects:
             return await self._record_failure(run, failure, policy)
         return await self._send(run, policy)
 
-    async def _replay(self, run_id: str, policy: LaunchPolicy) -> str:
+    async def _replay(self, run_id: str, policy: LaunchPolicy, stop: Callable[[], bool]) -> str:
         """LAUNCHING, token alive: send the very same request again; ECS answers with the task that it made, or makes it now."""
         run = await self._runs.get(run_id)
         if run is None or run.status is not RunStatus.LAUNCHING or run.launch_request is None:
             return "stale"
         await self._tasks.reserve_run_task(run.capacity_provider or "")
         now = self._clock.now()
-        if run.cancel_requested_at is not None or not may_replay(run, policy, now):
+        if stop() or run.cancel_requested_at is not None or not may_replay(run, policy, now):
             return "waiting"
         try:
             run = await self._writer.write(renew_send(run, now=now, by=BY))
@@ -124,7 +126,7 @@ class LaunchingEffects:
             return "lost_claim"
         return await self._send(run, policy)
 
-    async def _look(self, run_id: str, policy: LaunchPolicy) -> str:
+    async def _look(self, run_id: str, policy: LaunchPolicy, _stop: Callable[[], bool]) -> str:
         """LAUNCHING, token expired or cancelled: a task that ECS shows is adopted; none, and grace passed, is none."""
         run = await self._runs.get(run_id)
         if run is None or run.status is not RunStatus.LAUNCHING or run.cluster is None:
