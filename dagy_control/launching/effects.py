@@ -82,7 +82,9 @@ class LaunchingEffects:
             [run for run, _ in work], carry_out, limit=policy.max_in_flight, name="launching", stop=stop
         )
         taken_up = {run.run_id for run in plan.launch}
-        self._census.add(each.item for each in outcomes if each.item.run_id in taken_up)  # also without a reply: it may run
+        self._census.add(
+            each.item for each in outcomes if each.item.run_id in taken_up
+        )  # also without a reply: it may run
         return outcomes
 
     async def _launch(self, run_id: str, policy: LaunchPolicy, stop: Callable[[], bool]) -> str:
@@ -126,7 +128,7 @@ class LaunchingEffects:
             return "lost_claim"
         return await self._send(run, policy)
 
-    async def _look(self, run_id: str, policy: LaunchPolicy, _stop: Callable[[], bool]) -> str:
+    async def _look(self, run_id: str, policy: LaunchPolicy, stop: Callable[[], bool]) -> str:
         """LAUNCHING, token expired or cancelled: a task that ECS shows is adopted; none, and grace passed, is none."""
         run = await self._runs.get(run_id)
         if run is None or run.status is not RunStatus.LAUNCHING or run.cluster is None:
@@ -136,7 +138,7 @@ class LaunchingEffects:
             if arns:
                 return await self._record_task(run, arns[0], f"found by startedBy: {arns[0]}")
         now = self._clock.now()
-        if not may_give_up(run, policy, now):
+        if stop() or not may_give_up(run, policy, now):
             return "waiting"
         try:
             await self._writer.write(launch_not_found(run, policy.retry, now=now, by=BY))
