@@ -47,11 +47,12 @@ class PageSnapshot:
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """A run whose attempt is over, by which outcome, from which task (None: ECS has forgotten it)."""
+    """A run whose attempt is over, by which outcome, from which task (None: ECS has forgotten it) and which result object, if any."""
 
     run: ActiveRun
     outcome: Outcome
     task: SeenTask | None
+    stored_result: WorkerResult | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +100,7 @@ def decide(snapshot: PageSnapshot, policy: ReconcilePolicy, now: datetime) -> Pa
             kept["unreadable"] += 1
             continue
         task = snapshot.tasks.get(run.external_id or "")
+        stored_result = snapshot.results.get(run.run_id)
         outcome = judge(
             Sighting(
                 run=run,
@@ -107,11 +109,11 @@ def decide(snapshot: PageSnapshot, policy: ReconcilePolicy, now: datetime) -> Pa
                 container_name=policy.container_name,
                 missing_grace_s=policy.missing_grace_s,
                 missing_observations=snapshot.missing_observations.get(run.run_id, 0),
-                stored_result=snapshot.results.get(run.run_id),
+                stored_result=stored_result,
             )
         )
         if outcome.ending is not Ending.UNDECIDED:
-            (lost if task is None else ends).append(End(run, outcome, task))
+            (lost if task is None else ends).append(End(run, outcome, task, stored_result))
         elif task is not None and (stop := decide_stop(run, task, policy, now)) is not None:
             stops.append(stop)
         else:

@@ -151,6 +151,7 @@ class ReconcilingEffects:
                     container_name=policy.container_name,
                     missing_grace_s=policy.missing_grace_s,
                     missing_observations=self._missing_now.get(run.run_id, (None, 0))[1],
+                    stored_result=end.stored_result,
                 )
                 outcome = judge(sighting)
             return end_attempt(
