@@ -121,7 +121,9 @@ class ReconcilingEffects:
         ended = await run_bounded(
             plan.ends, lambda end: self._end(end, policy), limit=WRITES_IN_FLIGHT, name="ends", stop=stop
         )
-        stopped = await run_bounded(plan.stops, self._stop, limit=WRITES_IN_FLIGHT, name="stops", stop=stop)
+        stopped = await run_bounded(
+            plan.stops, lambda each: self._stop(each, policy), limit=WRITES_IN_FLIGHT, name="stops", stop=stop
+        )
         failures = [(each.item.run, each.error) for each in ended if each.error is not None]
         failures += [(each.item.run, each.error) for each in stopped if each.error is not None]
         for run, error in failures:
@@ -171,7 +173,7 @@ class ReconcilingEffects:
             )
         return written is not None
 
-    async def _stop(self, stop: Stop) -> bool:
+    async def _stop(self, stop: Stop, policy: ReconcilePolicy) -> bool:
         """The cause on the record first, then StopTask. A changed record stops nothing: the next pass looks again."""
         run = stop.run
         if run.stop_cause is not stop.cause:
@@ -180,7 +182,8 @@ class ReconcilingEffects:
             except Conflict:
                 return False
         try:
-            await self._tasks.stop(run.cluster or "", run.external_id or "", reason=stop.reason)
+            cluster = run.cluster or policy.default_cluster
+            await self._tasks.stop(cluster, run.external_id or "", reason=stop.reason)
         except Gone:
             return False
         _log.info("task stopped", run_id=run.run_id, task_arn=run.external_id, cause=stop.cause, why=stop.reason)
