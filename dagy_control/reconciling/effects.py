@@ -66,7 +66,6 @@ class ReconcilingEffects:
             if run.external_id:
                 by_cluster[run.cluster or policy.default_cluster].append(run.external_id)
         groups = [(cluster, arns) for cluster, every in by_cluster.items() for arns in _batches(every, DESCRIBE_MAX)]
-        missing: set[str] = set()
         outcomes = await run_bounded(
             groups,
             lambda group: self._tasks.describe(group[0], group[1], priority=ReadPriority.RECONCILE),
@@ -78,7 +77,6 @@ class ReconcilingEffects:
                 raise outcome.error
             if outcome.value is not None:
                 tasks.update((task.arn, task) for task in outcome.value.tasks)
-                missing.update(outcome.value.missing)
                 unreadable.update(outcome.value.unreadable)
         shown = [run for run in runs if run.external_id not in unreadable]
         results, unread = await self._load_results(shown, tasks)
