@@ -101,7 +101,8 @@ def _result(content: bytes) -> WorkerResult:
 async def _read(client: "S3Client", call: CallNamer, bucket: str, key: str, *, max_bytes: int) -> bytes:
     with call("GetObject"):
         answer = await client.get_object(Bucket=bucket, Key=key)
-        async with answer["Body"] as body:
+        body = answer["Body"]
+        async with body:  # gives the bare response, whose read() takes no size
             content = bytearray()
             while len(content) <= max_bytes and (chunk := await body.read(CHUNK_BYTES)):
                 content += chunk

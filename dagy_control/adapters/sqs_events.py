@@ -17,21 +17,28 @@ BATCH_MAX = 10
 
 
 class SqsTaskEvents:
-    """The task-state queue. How long a received message stays invisible is the queue's own setting."""
+    """The task-state queue. `visibility_timeout_s`: how long a received message stays invisible; None: as the queue says."""
 
-    def __init__(self, client: "SQSClient", calls: AwsCalls, *, queue_url: str) -> None:
+    def __init__(
+        self, client: "SQSClient", calls: AwsCalls, *, queue_url: str, visibility_timeout_s: int | None = None
+    ) -> None:
         self._client = client
         self._call = calls.of("sqs")
         self._queue_url = queue_url
+        self._visibility: dict[str, int] = {}
+        if visibility_timeout_s is not None:
+            self._visibility["VisibilityTimeout"] = visibility_timeout_s
 
     async def receive(self, *, wait_s: float) -> Sequence[ReceivedEvent]:
         """A long poll. A message that cannot be read is an event with a problem: the consumer decides to drop it."""
+        request: Any = self._visibility
         with self._call("ReceiveMessage"):
             answer: Any = await self._client.receive_message(
                 QueueUrl=self._queue_url,
                 MaxNumberOfMessages=BATCH_MAX,
                 WaitTimeSeconds=min(int(wait_s), LONG_POLL_MAX_S),
                 AttributeNames=["ApproximateReceiveCount"],
+                **request,
             )
         return [received(message) for message in answer.get("Messages", ())]
 

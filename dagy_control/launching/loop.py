@@ -25,7 +25,8 @@ class LaunchingLoop:
         snapshot = await self._effects.load(policy)
         plan = decide(snapshot, policy, tick.now)
         outcomes = await self._effects.apply(plan, policy, lambda: tick.draining)
-        self._metrics.record(plan, snapshot.census.total, outcomes)
+        results = [outcome.value.result if outcome.value else "error" for outcome in outcomes]
+        self._metrics.record(plan, snapshot.census.total, results)
         errors = [outcome for outcome in outcomes if outcome.error is not None]
         for outcome in errors:
             _log.warning("launch undecided", run_id=outcome.item.run_id, error=str(outcome.error))

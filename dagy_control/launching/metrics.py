@@ -4,10 +4,7 @@ from collections.abc import Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from dagy_control.kernel.bounded import Outcome
 from dagy_control.launching.decide import LaunchPlan
-from dagy_control.launching.effects import Launched
-from dagy_control.model.runs import ActiveRun
 
 RESULTS = (
     "launched",
@@ -39,11 +36,11 @@ class LaunchingMetrics:
         for result in RESULTS:
             self._launches.labels(result)
 
-    def record(self, plan: LaunchPlan, active_runs: int, outcomes: Sequence[Outcome[ActiveRun, Launched]]) -> None:
+    def record(self, plan: LaunchPlan, active_runs: int, results: Sequence[str]) -> None:
         """One tick."""
         self._held.clear()
         for reason, count in plan.held.items():
             self._held.labels(reason).set(count)
         self._active.set(active_runs)
-        for outcome in outcomes:
-            self._launches.labels(outcome.value.result if outcome.value else "error").inc()
+        for result in results:
+            self._launches.labels(result).inc()

@@ -24,7 +24,7 @@ from dagy_control.local.ecs_lifecycle import Effect, SignalContainer, StartConta
 from dagy_control.local.processes import Watched, kill_container, kill_marked, over_limit
 
 OUT_OF_MEMORY = "OutOfMemoryError: Container killed due to memory usage"
-CLOUD_VARIABLE = "DAGY_LOCAL_CLOUD"
+CLOUD_VARIABLE = "EMBEDDED_CLOUD_DIR"
 METADATA_VARIABLE = "ECS_CONTAINER_METADATA_URI_V4"
 _MIB = 1024 * 1024
 

@@ -114,6 +114,11 @@ class Worker:
             return _failed(run, FailureClass.USER_ERROR, str(error))
         except DagyError as error:
             return _failed(run, FailureClass.INFRASTRUCTURE, f"the worker could not run the flow: {error}")
+        except Exception as error:  # noqa: BLE001 - a bug of ours must not look like one of the user's
+            _log.exception("the worker itself failed", event_type="worker_failed")
+            return _failed(
+                run, FailureClass.INFRASTRUCTURE, f"the worker itself failed: {type(error).__name__}: {error}"
+            )
         if outcome.status is ResultStatus.SUCCEEDED:
             return WorkerResult(status=ResultStatus.SUCCEEDED, attempt=run.attempt, exit_code=EXIT_SUCCEEDED)
         return _failed(run, outcome.failure_class or FailureClass.USER_ERROR, outcome.message)
@@ -128,6 +133,7 @@ class Worker:
         reporter = TaskRunReporter(run, self._ports.task_runs, self._clock)
         if self._shutdown_requested:
             return FlowOutcome(ResultStatus.FAILED, FailureClass.SHUTDOWN, SHUTDOWN_MESSAGE)
+        sys.path.insert(0, str(folder))  # for tasks in threads; the children get it by sys_path
         self._runner = FlowRunner(
             spec,
             _parameters(run),
@@ -136,7 +142,7 @@ class Worker:
             options=EngineOptions(
                 max_concurrency=self._policy.max_concurrency,
                 stop_grace_s=self._policy.stop_grace_s,
-                sys_path=(str(folder), *sys.path),
+                sys_path=tuple(sys.path),
             ),
         )
         async with background(reporter.flush_for_ever(), name="task runs"):

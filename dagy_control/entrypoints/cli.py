@@ -1,0 +1,55 @@
+"""`dagy-control`: one command for people and programs."""
+
+from typing import Annotated
+
+import typer
+
+from dagy_control import __version__
+from dagy_control.entrypoints import (
+    config_commands,
+    flows_commands,
+    local_commands,
+    orphans_commands,
+    runs_commands,
+    tables_commands,
+)
+from dagy_control.entrypoints.command import ConfigOption, errors_as_sentences, read_settings
+from dagy_control.entrypoints.control import serve as serve_daemon
+
+app = typer.Typer(
+    name="dagy-control",
+    help="The control plane of Dagy runs on ECS Fargate.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+for commands in (runs_commands, flows_commands, orphans_commands, tables_commands, config_commands):
+    app.add_typer(commands.app)
+app.command()(local_commands.local)
+app.command()(local_commands.demo)
+
+
+@app.callback()
+def root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,
+) -> None:
+    """The control plane of Dagy runs on ECS Fargate."""
+    if version:
+        print(f"dagy-control {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def serve(config: ConfigOption = None) -> None:
+    """Run the daemon, against AWS or any endpoint (AWS_ENDPOINT_URL), until SIGTERM."""
+    with errors_as_sentences():
+        code = serve_daemon(read_settings(config))
+    raise typer.Exit(code)
+
+
+def main() -> None:
+    """The console script."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,69 @@
+"""What every command shares: the configuration option, settings or a clear refusal, and errors as sentences."""
+
+import asyncio
+import os
+import sys
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import typer
+from rich.console import Console
+
+from dagy_control.config import ConfigError, Settings, config_path, load_settings
+from dagy_control.entrypoints.wiring import COMMAND_SHARE, Ports, open_ports
+from dagy_control.errors import DagyError, Transient
+from dagy_control.kernel.telemetry import configure_logging
+
+T = TypeVar("T")
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option("--config", help="The TOML file; default: the one that DAGY_CONFIG names.", show_default=False),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+
+EXIT_REFUSED = 1
+EXIT_UNAVAILABLE = 3
+"""Nothing is wrong with the request: the same command may work later."""
+
+
+def console() -> Console:
+    """Where people read."""
+    return Console(highlight=False, width=None if sys.stdout.isatty() else 140)
+
+
+@contextmanager
+def errors_as_sentences() -> Iterator[None]:
+    """End the command with a sentence on standard error instead of a traceback: exit 1 for a refusal, 3 for "try later"."""
+    try:
+        yield
+    except ConfigError as error:
+        for problem in error.problems:
+            print(f"error: {problem}", file=sys.stderr)
+        raise typer.Exit(EXIT_REFUSED) from None
+    except Transient as error:
+        print(f"error: {error}; nothing is wrong with the request, try again", file=sys.stderr)
+        raise typer.Exit(EXIT_UNAVAILABLE) from None
+    except DagyError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise typer.Exit(EXIT_REFUSED) from None
+
+
+def read_settings(config: Path | None) -> Settings:
+    """The settings of the file, or of the one that DAGY_CONFIG names, under the environment."""
+    return load_settings(config or config_path(os.environ), os.environ)
+
+
+def with_ports(config: Path | None, work: Callable[[Ports], Awaitable[T]]) -> T:
+    """Run a command's work with everything outside at hand; quiet logs, a small share of the account's API budget."""
+
+    async def run() -> T:
+        async with open_ports(settings, share=COMMAND_SHARE) as ports:
+            return await work(ports)
+
+    with errors_as_sentences():
+        settings = read_settings(config)
+        configure_logging(level="ERROR", json=False)
+        return asyncio.run(run())

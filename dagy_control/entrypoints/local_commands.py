@@ -1,0 +1,83 @@
+"""`dagy-control local` and `dagy-control demo`: the whole system on this machine."""
+
+import asyncio
+import importlib.util
+import shlex
+import signal
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dagy_control.entrypoints.command import JsonOption, console, errors_as_sentences
+from dagy_control.errors import Permanent
+from dagy_control.kernel.drain import Drain
+from dagy_control.kernel.telemetry import configure_logging
+
+Workdir = Annotated[Path, typer.Option(help="Logs and configuration go here.")]
+ORGS = ("acme", "globex")
+
+
+def local(
+    port: Annotated[int, typer.Option(help="Of the daemon's HTTP server.")] = 9464,
+    workdir: Workdir = Path(".dagy/local"),
+) -> None:
+    """Keep the embedded cloud and a daemon up until Ctrl-C, with two example flows registered."""
+    _require_local()
+    with errors_as_sentences():
+        configure_logging(level="ERROR", json=False)
+        raise typer.Exit(asyncio.run(_local(workdir, port)))
+
+
+def demo(
+    workdir: Workdir = Path(".dagy/demo"),
+    as_json: JsonOption = False,
+) -> None:
+    """Watch the whole system do its job on real processes: launches, repairs, an orphan, a drain, a crash. Exit 0 if all held."""
+    _require_local()
+    from dagy_control.entrypoints.demo import run_demo  # noqa: PLC0415 - needs the extra `local`
+
+    with errors_as_sentences():
+        configure_logging(level="CRITICAL", json=False)
+        raise typer.Exit(asyncio.run(run_demo(workdir, as_json=as_json)))
+
+
+async def _local(workdir: Path, port: int) -> int:
+    from dagy_control.entrypoints.demo_flows import register_demo_flows  # noqa: PLC0415 - needs the extra `local`
+    from dagy_control.entrypoints.local_stack import LocalStack, tail  # noqa: PLC0415 - needs the extra `local`
+
+    stop = Drain()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.begin)
+    out = console()
+    out.print("starting the embedded cloud …")
+    async with LocalStack(workdir, port=port) as stack:
+        await register_demo_flows(stack.settings(), ORGS)
+        daemon = await stack.start_daemon()
+        env_file = stack.workdir / "env"
+        env_file.write_text(
+            "".join(f"export {name}={shlex.quote(value)}\n" for name, value in stack.environment.items())
+        )
+        out.print(f"daemon   {daemon.url}  (/metrics /healthz /readyz)")
+        out.print(f"ECS      {stack.cloud.ecs_url}  (/_local/tasks, /_local/faults)")
+        out.print(f"AWS      {stack.cloud.aws_url}  (DynamoDB, SQS, SNS, S3, SSM, Secrets Manager)")
+        out.print(f"config   {stack.config}")
+        out.print(f"logs     {stack.workdir / 'logs'}")
+        out.print("\nin another terminal:")
+        out.print(f"  source {env_file}")
+        out.print("  dagy-control runs launch daily_sales --org acme --param day=2026-11-21")
+        out.print("  dagy-control runs list --org acme")
+        out.print("\nCtrl-C stops everything.")
+        code = await stop.interrupt(daemon.process.wait())
+        if code is not None:
+            out.print(f"the daemon ended by itself with code {code}:\n{tail(daemon.log)}", markup=False)
+            return 1
+        out.print("\nstopping: the daemon drains, then everything else ends …")
+    out.print("stopped")
+    return 0
+
+
+def _require_local() -> None:
+    if importlib.util.find_spec("moto") is None or importlib.util.find_spec("psutil") is None:
+        with errors_as_sentences():
+            raise Permanent("the embedded cloud needs more packages: pip install 'dagy-control[local]'")

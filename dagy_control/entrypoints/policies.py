@@ -1,0 +1,214 @@
+"""From Settings to the small frozen policies that the rooms are handed. The only place where a setting becomes behaviour."""
+
+from dataclasses import dataclass
+
+from dagy_control.adapters.session import ClientPolicy
+from dagy_control.config import Settings
+from dagy_control.events.decide import EventPolicy
+from dagy_control.kernel.ticker import TickPolicy
+from dagy_control.launching.admission import AdmissionLimits
+from dagy_control.launching.decide import LaunchPolicy
+from dagy_control.launching.request import LaunchTarget
+from dagy_control.model.failures import RetryPolicy
+from dagy_control.model.lifecycle import LaunchRetryPolicy
+from dagy_control.model.resources import TaskSize
+from dagy_control.orphans.criteria import Criteria, StateTable
+from dagy_control.orphans.decide import OrphanPolicy
+from dagy_control.reconciling.decide import ReconcilePolicy
+from dagy_control.requests.executors import Executor
+from dagy_control.requests.launch import RequestPolicy
+from dagy_control.worker.run import WorkerPolicy
+
+CONFIRM_AFTER_MAX_S = 60.0
+"""A suspicion is confirmed by a scan this much later, or after the grace if that is shorter (embedded cloud only)."""
+DEADLINE_INTERVALS = 20
+DEADLINE_MIN_S = 300.0
+DEADLINE_MAX_S = 3600.0
+"""A tick is hung after 20 of its intervals, between 5 minutes and an hour: a full queue at AWS's rate takes minutes, not hours."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoopSchedule:
+    """Whether and when each loop ticks."""
+
+    launching: TickPolicy
+    reconciling: TickPolicy
+    events: TickPolicy
+    orphans: TickPolicy
+
+
+def client_policy(settings: Settings) -> ClientPolicy:
+    """How AWS clients are made."""
+    aws = settings.aws
+    return ClientPolicy(
+        region=aws.region,
+        connect_timeout_s=aws.connect_timeout_s,
+        read_timeout_s=aws.read_timeout_s,
+        max_connections=aws.max_connections,
+    )
+
+
+def loop_schedule(settings: Settings) -> LoopSchedule:
+    """Intervals and deadlines of the loops."""
+    return LoopSchedule(
+        launching=_tick_policy(settings.launching.interval_s),
+        reconciling=_tick_policy(settings.reconciling.interval_s),
+        events=_tick_policy(1.0),
+        orphans=_tick_policy(settings.orphans.interval_s),
+    )
+
+
+def _tick_policy(interval_s: float) -> TickPolicy:
+    return TickPolicy(
+        interval_s=interval_s, deadline_s=min(max(DEADLINE_INTERVALS * interval_s, DEADLINE_MIN_S), DEADLINE_MAX_S)
+    )
+
+
+def _sizes(settings: Settings) -> dict[str, TaskSize]:
+    return {name: TaskSize(profile.cpu, profile.memory) for name, profile in settings.ecs.profiles.items()}
+
+
+def retry_policy(settings: Settings) -> RetryPolicy:
+    """The bounds of automatic retries."""
+    return RetryPolicy(
+        max_infra_failures=settings.reconciling.max_infra_failures,
+        retry_delay_s=settings.reconciling.infra_retry_delay_s,
+    )
+
+
+def launch_policy(settings: Settings) -> LaunchPolicy:
+    """All that launching is told. `missing_for_launch()` must be empty."""
+    ecs, launching = settings.ecs, settings.launching
+    return LaunchPolicy(
+        target=LaunchTarget(
+            installation=settings.installation,
+            cluster=ecs.cluster_arn or "",
+            task_definition=ecs.task_definition,
+            container_name=ecs.container_name,
+            subnets=ecs.subnets,
+            security_groups=ecs.security_groups,
+            assign_public_ip=ecs.assign_public_ip,
+            provider_weights=ecs.capacity_providers,
+            default_size=_sizes(settings)[ecs.default_profile],
+            execution_role_arn=ecs.execution_role_arn,
+            task_role_arn=ecs.task_role_arn,
+            spot_fallback_after_tries=launching.spot_fallback_after_tries,
+            worker_environment=worker_environment(settings),
+        ),
+        limits=AdmissionLimits(
+            max_concurrent_tasks=launching.max_concurrent_tasks,
+            max_per_org=launching.max_per_org,
+            max_per_flow=launching.max_per_flow,
+            max_admitted=launching.max_claims_per_tick,
+        ),
+        retry=LaunchRetryPolicy(
+            max_launch_tries=launching.max_launch_tries,
+            retry_delay_s=launching.retry_delay_s,
+            retry_delay_max_s=launching.retry_delay_max_s,
+        ),
+        reply_timeout_s=launching.reply_timeout_s,
+        token_replay_max_age_s=launching.token_replay_max_age_s,
+        not_found_grace_s=launching.not_found_grace_s,
+        census_interval_s=launching.census_interval_s,
+        max_in_flight=launching.max_in_flight,
+    )
+
+
+def worker_environment(settings: Settings) -> dict[str, str]:
+    """What a worker must be told of this configuration: names of tables and buckets, and its own section, where not the default."""
+    default = Settings()
+    environment: dict[str, str] = {}
+    for section in ("tables", "storage", "worker"):
+        mine, usual = getattr(settings, section), getattr(default, section)
+        for name in type(mine).model_fields:
+            value = getattr(mine, name)
+            if value != getattr(usual, name):
+                environment[f"DAGY_{section}__{name}".upper()] = str(value)
+    if settings.log_level != default.log_level:
+        environment["DAGY_LOG_LEVEL"] = settings.log_level
+    return environment
+
+
+def reconcile_policy(settings: Settings) -> ReconcilePolicy:
+    """All that reconciling is told."""
+    reconciling = settings.reconciling
+    return ReconcilePolicy(
+        container_name=settings.ecs.container_name,
+        default_cluster=settings.ecs.cluster_arn or "",
+        retry=retry_policy(settings),
+        stale_threshold_s=reconciling.stale_threshold_s,
+        missing_grace_s=reconciling.missing_grace_s,
+        start_timeout_s=reconciling.start_timeout_s,
+        result_linger_s=reconciling.result_linger_s,
+        describe_concurrency=reconciling.describe_concurrency,
+        max_missing_share=reconciling.max_missing_share,
+        missing_share_min_tasks=reconciling.missing_share_min_tasks,
+    )
+
+
+def event_policy(settings: Settings) -> EventPolicy:
+    """All that the event consumer is told."""
+    return EventPolicy(
+        installation=settings.installation,
+        container_name=settings.ecs.container_name,
+        retry=retry_policy(settings),
+        wait_s=settings.events.wait_s,
+    )
+
+
+def orphan_policy(
+    settings: Settings, *, dry_run: bool | None = None, max_runtime_hours: float | None = None
+) -> OrphanPolicy:
+    """All that the orphan scanner is told; a command may override what its documented input names."""
+    orphans = settings.orphans
+    tables = tuple(
+        StateTable(
+            name=each.name,
+            table=each.table,
+            key_attribute=each.key_attribute,
+            task_tag=each.task_tag,
+            status_attribute=each.status_attribute,
+            terminal_statuses=frozenset(each.terminal_statuses),
+            arn_attribute=each.arn_attribute,
+            check_arn=each.check_arn,
+        )
+        for each in orphans.state_tables
+        if each.table
+    )
+    return OrphanPolicy(
+        cluster=settings.ecs.cluster_arn or "",
+        environment=settings.environment,
+        criteria=Criteria(
+            installation=settings.installation,
+            state_tables=tables,
+            max_runtime_hours=orphans.max_runtime_hours if max_runtime_hours is None else max_runtime_hours,
+            grace_s=orphans.grace_s,
+        ),
+        dry_run=orphans.dry_run if dry_run is None else dry_run,
+        max_stops_per_scan=orphans.max_stops_per_scan,
+        max_stop_share=orphans.max_stop_share,
+        min_running_for_share=orphans.min_running_for_share,
+        confirm_after_s=min(CONFIRM_AFTER_MAX_S, orphans.grace_s),
+        scan_timeout_s=orphans.scan_timeout_s,
+    )
+
+
+def request_policy(settings: Settings) -> RequestPolicy:
+    """What requests are checked against."""
+    return RequestPolicy(
+        executors={"ecs": Executor("ecs", settings.ecs.missing_for_launch())},
+        profiles=_sizes(settings),
+        default_profile=settings.ecs.default_profile,
+    )
+
+
+def worker_policy(settings: Settings) -> WorkerPolicy:
+    """All that a worker is told."""
+    worker = settings.worker
+    return WorkerPolicy(
+        drain_s=worker.drain_s,
+        max_concurrency=worker.default_max_concurrency,
+        result_write_timeout_s=worker.result_write_timeout_s,
+        artifact_max_bytes=worker.artifact_max_mib * 1024 * 1024,
+        work_dir=worker.work_dir,
+    )

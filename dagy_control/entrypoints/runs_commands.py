@@ -1,0 +1,238 @@
+"""`dagy-control runs`: launch, list, show, cancel."""
+
+import json
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated, Any
+
+import typer
+from rich.box import SIMPLE_HEAD
+from rich.table import Column, Table
+
+from dagy_control.entrypoints.command import ConfigOption, JsonOption, console, with_ports
+from dagy_control.entrypoints.policies import request_policy
+from dagy_control.entrypoints.records import run_document, task_run_document
+from dagy_control.entrypoints.wiring import Ports
+from dagy_control.model.failures import CLASSES
+from dagy_control.model.flow_templates import Json
+from dagy_control.model.runs import Run, RunStatus
+from dagy_control.model.task_runs import TaskRun
+from dagy_control.requests.cancel import cancel as cancel_run
+from dagy_control.requests.launch import Launcher, LaunchOrder
+from dagy_control.requests.refusals import RequestRefused
+
+app = typer.Typer(name="runs", help="Launch runs, and see what became of them.", no_args_is_help=True)
+
+STATUS_COLOURS = {
+    RunStatus.QUEUED: "cyan",
+    RunStatus.LAUNCHING: "cyan",
+    RunStatus.RUNNING: "blue",
+    RunStatus.SUCCEEDED: "green",
+    RunStatus.FAILED: "red",
+    RunStatus.CANCELLED: "yellow",
+}
+
+
+@app.command()
+def launch(
+    flow_name: Annotated[str, typer.Argument(help="Name of a registered flow.")],
+    org_id: Annotated[str, typer.Option("--org", help="The organisation that the run belongs to.")],
+    parameter: Annotated[
+        list[str] | None, typer.Option("--param", "-p", help="NAME=VALUE; the value is JSON, else text.")
+    ] = None,
+    flow_version: Annotated[str | None, typer.Option(help="Default: the newest registered version.")] = None,
+    workload_profile: Annotated[
+        str | None, typer.Option("--profile", help="small, medium, large, xlarge, or as configured.")
+    ] = None,
+    cpu: Annotated[int | None, typer.Option(help="CPU units, 1024 a vCPU.")] = None,
+    memory: Annotated[int | None, typer.Option(help="MiB.")] = None,
+    ephemeral_storage_gib: Annotated[int | None, typer.Option(help="21 to 200; every task has 20.")] = None,
+    env: Annotated[list[str] | None, typer.Option("--env", "-e", help="NAME=VALUE for the worker.")] = None,
+    correlation_id: Annotated[str | None, typer.Option(help="Default: the run's id.")] = None,
+    idempotency_key: Annotated[str | None, typer.Option(help="The same key gives the same run.")] = None,
+    priority: Annotated[int, typer.Option(help="Higher goes first within the organisation.")] = 0,
+    max_attempts: Annotated[int, typer.Option(help="Attempts when the flow itself fails.")] = 1,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Queue a run; the daemon launches it within a second or two."""
+
+    async def work(ports: Ports) -> Run:
+        launcher = Launcher(ports.flows, ports.writer, ports.clock, request_policy(ports.settings), ports.new_id)
+        order = LaunchOrder(
+            flow_name=flow_name,
+            org_id=org_id,
+            parameters=_parameters(parameter or []),
+            flow_version=flow_version,
+            workload_profile=workload_profile,
+            cpu=cpu,
+            memory=memory,
+            ephemeral_storage_gib=ephemeral_storage_gib,
+            extra_env_vars=dict(_pair(each, "--env") for each in env or []),
+            correlation_id=correlation_id,
+            idempotency_key=idempotency_key,
+            priority=priority,
+            max_attempts=max_attempts,
+        )
+        return await launcher.submit(order)
+
+    run = with_ports(config, work)
+    if as_json:
+        print(json.dumps(run_document(run), indent=2))
+    else:
+        print(f"{run.run_id} is {run.status}; follow it with: dagy-control runs show {run.run_id}")
+
+
+@app.command("list")
+def list_runs(
+    org_id: Annotated[str | None, typer.Option("--org", help="Runs of this organisation.")] = None,
+    flow_name: Annotated[str | None, typer.Option("--flow", help="Only of this flow (with --org).")] = None,
+    correlation_id: Annotated[str | None, typer.Option("--correlation-id", help="Runs of this batch.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="The newest so many.")] = 20,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List runs, newest first: of an organisation, of one of its flows, or of a batch."""
+
+    async def work(ports: Ports) -> Sequence[Run]:
+        if correlation_id is not None:
+            runs = await ports.runs.by_correlation(correlation_id, limit=limit)
+            return [run for run in runs if org_id in (None, run.org_id)]
+        if org_id is None:
+            raise RequestRefused("org_id", "say whose runs: --org ORGANISATION, or --correlation-id BATCH")
+        if flow_name is not None:
+            return await ports.runs.by_flow(org_id, flow_name, limit=limit)
+        return await ports.runs.by_org(org_id, limit=limit)
+
+    runs = with_ports(config, work)
+    if as_json:
+        print(json.dumps([run_document(run) for run in runs], indent=2))
+        return
+    columns = ("organisation", "flow", "status", "try", "created", "seconds", "why")
+    table = Table(Column("run", no_wrap=True), *columns, box=SIMPLE_HEAD, pad_edge=False)
+    for run in runs:
+        table.add_row(
+            run.run_id,
+            run.org_id,
+            run.flow_name,
+            f"[{STATUS_COLOURS[run.status]}]{run.status}[/]",
+            str(run.attempt),
+            _time(run.created_at),
+            "" if run.duration_seconds is None else f"{run.duration_seconds:.1f}",
+            str(run.failure_class or ""),
+        )
+    console().print(table)
+
+
+@app.command()
+def show(run_id: str, config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """Show one run: its state, its story, its tasks, and what to do if it failed."""
+
+    async def work(ports: Ports) -> tuple[Run, Sequence[TaskRun]]:
+        run = await ports.runs.get(run_id)
+        if run is None:
+            raise RequestRefused("run_id", f"there is no run {run_id}")
+        return run, await ports.task_runs.of_run(run_id)
+
+    run, task_runs = with_ports(config, work)
+    if as_json:
+        document = {**run_document(run), "task_runs": [task_run_document(each) for each in task_runs]}
+        print(json.dumps(document, indent=2))
+        return
+    out = console()
+    out.print(
+        f"[bold]{run.flow_name}[/] of {run.org_id}, run {run.run_id}: [{STATUS_COLOURS[run.status]}]{run.status}[/]"
+    )
+    for name, value in _facts(run):
+        out.print(f"  {name:<16} {value}", markup=False)
+    out.print(_transitions(run))
+    if task_runs:
+        out.print(_tasks(task_runs))
+
+
+@app.command()
+def cancel(run_id: str, config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """Cancel a run: recorded at once; its task is stopped by the daemon. Repeating is harmless."""
+
+    async def work(ports: Ports) -> Run:
+        return await cancel_run(ports.runs, ports.writer, ports.clock, run_id)
+
+    run = with_ports(config, work)
+    if as_json:
+        print(json.dumps(run_document(run), indent=2))
+    elif run.status.is_terminal:
+        print(f"{run.run_id} is {run.status}")
+    else:
+        print(f"{run.run_id} is {run.status}; its cancel is on record")
+
+
+def _facts(run: Run) -> list[tuple[str, str]]:
+    size = f"{run.cpu} CPU / {run.memory} MiB" if run.cpu else ""
+    facts: list[tuple[str, object]] = [
+        ("attempt", f"{run.attempt} (at most {run.max_attempts}; {run.infra_failures} infrastructure failures)"),
+        ("correlation", run.correlation_id),
+        ("size", " ".join(filter(None, (size, run.capacity_provider)))),
+        ("task", run.external_id),
+        ("seconds", run.duration_seconds),
+        ("exit code", run.exit_code),
+        ("class", run.failure_class),
+        ("error", run.error_message),
+        ("remedy", CLASSES[run.failure_class].remedy if run.failure_class else None),
+    ]
+    return [(name, str(value)) for name, value in facts if value not in (None, "")]
+
+
+def _transitions(run: Run) -> Table:
+    table = Table(
+        "at", "from", "to", "attempt", "by", "why", title="Story", title_justify="left", box=SIMPLE_HEAD, pad_edge=False
+    )
+    for each in run.transitions:
+        table.add_row(_time(each.at), each.from_status, each.to_status, str(each.attempt), each.by, each.why)
+    return table
+
+
+def _tasks(task_runs: Sequence[TaskRun]) -> Table:
+    table = Table(
+        "task",
+        "status",
+        "tries",
+        "seconds",
+        "peak MiB",
+        "error",
+        title="Tasks",
+        title_justify="left",
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+    )
+    for each in task_runs:
+        table.add_row(
+            each.task_run_id,
+            each.status,
+            str(each.attempts),
+            "" if each.duration_seconds is None else f"{each.duration_seconds:.2f}",
+            "" if each.peak_memory_mb is None else f"{each.peak_memory_mb:.0f}",
+            each.error_message or "",
+        )
+    return table
+
+
+def _time(at: datetime | None) -> str:
+    return "" if at is None else at.strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _pair(text: str, option: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise RequestRefused(option, f"{option} {text!r} must look like NAME=VALUE")
+    return name, value
+
+
+def _parameters(texts: list[str]) -> dict[str, Json]:
+    return {name: _value(value) for name, value in (_pair(text, "--param") for text in texts)}
+
+
+def _value(text: str) -> Any:  # noqa: ANN401 - any JSON value
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text

@@ -1,0 +1,94 @@
+"""From settings to adapters: everything that talks to AWS, opened together and closed together."""
+
+import uuid
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry
+
+from dagy_control.adapters.calls import AwsCalls
+from dagy_control.adapters.dynamo_flows import DynamoFlows
+from dagy_control.adapters.dynamo_orphans import DynamoStateTables, DynamoSuspicions
+from dagy_control.adapters.dynamo_runs import DynamoRuns
+from dagy_control.adapters.dynamo_task_runs import DynamoTaskRuns
+from dagy_control.adapters.ecs_tasks import EcsTasks
+from dagy_control.adapters.s3_artifacts import S3Artifacts, S3Results
+from dagy_control.adapters.session import AwsClients, Service
+from dagy_control.adapters.sqs_events import SqsTaskEvents
+from dagy_control.config import Settings
+from dagy_control.entrypoints.policies import client_policy
+from dagy_control.kernel.clock import Clock, SystemClock
+from dagy_control.kernel.limiter import Limiter
+from dagy_control.kernel.record_writer import RecordWriter
+from dagy_control.kernel.telemetry import ApiCallMetrics, LimiterMetrics
+
+COMMAND_SHARE = 0.1
+"""The part of the account's API budget that a command run by hand takes, beside a daemon that has the rest."""
+
+
+def new_id() -> str:
+    """An id that nobody else has."""
+    return str(uuid.uuid4())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ports:
+    """Everything outside, as the rooms see it."""
+
+    clients: AwsClients
+    calls: AwsCalls
+    clock: Clock
+    limiter: Limiter
+    runs: DynamoRuns
+    task_runs: DynamoTaskRuns
+    flows: DynamoFlows
+    artifacts: S3Artifacts
+    results: S3Results
+    tasks: EcsTasks
+    suspicions: DynamoSuspicions
+    state_tables: DynamoStateTables
+    writer: RecordWriter
+    new_id: Callable[[], str]
+    settings: Settings
+
+    def events(self, queue_url: str) -> SqsTaskEvents:
+        """The task-state queue."""
+        return SqsTaskEvents(
+            self.clients.sqs,
+            self.calls,
+            queue_url=queue_url,
+            visibility_timeout_s=self.settings.events.visibility_timeout_s,
+        )
+
+
+@asynccontextmanager
+async def open_ports(
+    settings: Settings, *, registry: CollectorRegistry | None = None, share: float | None = None
+) -> AsyncIterator[Ports]:
+    """Open every adapter for as long as the block lasts. `share` of the account's API budget: the configured one unless given."""
+    clock = SystemClock()
+    calls = AwsCalls(clock, ApiCallMetrics(registry) if registry is not None else None)
+    limiter = Limiter(clock, share=share or settings.aws.account_share, scale=settings.aws.rate_scale)
+    if registry is not None:
+        LimiterMetrics(registry, limiter)
+    tables, storage = settings.tables, settings.storage
+    async with AwsClients(client_policy(settings), services=tuple(Service)) as clients:
+        runs = DynamoRuns(clients.dynamodb, calls, clock, table=tables.runs)
+        yield Ports(
+            clients=clients,
+            calls=calls,
+            clock=clock,
+            limiter=limiter,
+            runs=runs,
+            task_runs=DynamoTaskRuns(clients.dynamodb, calls, clock, table=tables.task_runs),
+            flows=DynamoFlows(clients.dynamodb, calls, table=tables.flows),
+            artifacts=S3Artifacts(clients.s3, calls, bucket=storage.artifact_bucket),
+            results=S3Results(clients.s3, calls, bucket=storage.artifact_bucket, prefix=storage.result_prefix),
+            tasks=EcsTasks(clients.ecs, calls, limiter),
+            suspicions=DynamoSuspicions(clients.dynamodb, calls, clock, table=tables.orphans),
+            state_tables=DynamoStateTables(clients.dynamodb, calls, clock),
+            writer=RecordWriter(runs, clock, new_id),
+            new_id=new_id,
+            settings=settings,
+        )
