@@ -100,8 +100,16 @@ def fail_until(folder: str, attempts: int) -> int:
 
 
 def signal_state() -> list[object]:
-    """Whether SIGTERM is at its default here, and which signals are blocked."""
-    return [signal.getsignal(signal.SIGTERM) == signal.SIG_DFL, sorted(signal.pthread_sigmask(signal.SIG_BLOCK, []))]
+    """Whether signals are at their default here, and which of them are blocked."""
+    defaults = [
+        signal.getsignal(number) == signal.SIG_DFL for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGCHLD)
+    ]
+    return [defaults, sorted(signal.pthread_sigmask(signal.SIG_BLOCK, []))]
+
+
+def leave_a_grandchild() -> int:
+    """Start a process and return without it."""
+    return subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"]).pid
 
 
 def print_loudly() -> None:

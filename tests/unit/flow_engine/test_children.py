@@ -49,7 +49,7 @@ def a_worker(folder: Path, *arguments: str) -> "subprocess.Popen[str]":
 def test_a_child_has_none_of_the_workers_signal_handlers(tmp_path: Path) -> None:
     worker = a_worker(tmp_path, "signal_state")
     out, _ = worker.communicate(timeout=30)
-    assert out == '["SUCCEEDED", [true, []]]\n'
+    assert out == '["SUCCEEDED", [[true, true, true], []]]\n'
 
 
 def test_what_a_task_prints_goes_to_standard_error_and_leaves_the_json_log_alone(tmp_path: Path) -> None:
@@ -95,6 +95,14 @@ async def test_children_look_for_modules_where_the_options_say(tmp_path: Path) -
     assert (await run.finish()).status is ResultStatus.SUCCEEDED
     assert run.runner.result() == str(tmp_path / "unpacked_flow.py")
     assert "unpacked_flow" not in sys.modules
+
+
+async def test_what_a_task_started_ends_with_its_attempt() -> None:
+    run = Run(a_flow(a_task("a", "leave_a_grandchild"), result={"$task": "a"}))
+    assert (await run.finish()).status is ResultStatus.SUCCEEDED
+    grandchild = run.runner.result()
+    assert isinstance(grandchild, int)
+    await until(lambda: is_gone(grandchild))
 
 
 async def test_a_large_argument_and_a_large_result_go_through(tmp_path: Path) -> None:
