@@ -71,7 +71,7 @@ def decide(snapshot: ScanSnapshot, policy: OrphanPolicy, now: datetime) -> ScanP
         judgement = judge(suspect, policy.criteria, now)
         verdict = judgement.verdict
         if verdict is Verdict.ORPHAN and judgement.confirm:
-            suspicion = snapshot.suspicions.get(suspect.task.arn)
+            suspicion = _alive(snapshot.suspicions.get(suspect.task.arn), now)
             suspicions.append(_suspicion(suspicion, suspect.task.arn, judgement.reason, now))
             if suspicion is None or now - suspicion.first_seen < timedelta(seconds=policy.confirm_after_s):
                 verdict = Verdict.SUSPECT
@@ -105,8 +105,13 @@ def _refusal(found: int, total: int, policy: OrphanPolicy) -> str:
     return ""
 
 
+def _alive(suspicion: Suspicion | None, now: datetime) -> Suspicion | None:
+    """DynamoDB deletes an expired item up to days later ("Time to Live"): until then it must count for nothing."""
+    return suspicion if suspicion is not None and suspicion.expires_at >= now else None
+
+
 def _suspicion(earlier: Suspicion | None, task_arn: str, reason: str, now: datetime) -> Suspicion:
     expires_at = now + SUSPICION_LIFE
-    if earlier is None or earlier.expires_at < now:
+    if earlier is None:
         return Suspicion(task_arn=task_arn, reason=reason, first_seen=now, last_seen=now, expires_at=expires_at)
     return replace(earlier, reason=reason, last_seen=now, expires_at=expires_at)
