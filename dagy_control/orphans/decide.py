@@ -77,10 +77,7 @@ def decide(snapshot: ScanSnapshot, policy: OrphanPolicy, now: datetime) -> ScanP
                 verdict = Verdict.SUSPECT
         verdicts[verdict] += 1
         if verdict is Verdict.ORPHAN:
-            limited = (
-                judgement.runtime_hours is not None and suspect.run is not None and suspect.run.status not in TERMINAL
-            )
-            own_run_id = suspect.run.run_id if limited and suspect.run is not None else None
+            own_run_id = _limited_run(suspect) if judgement.runtime_hours is not None else None
             orphans.append(Orphan(suspect.task.arn, judgement.reason, judgement.runtime_hours, own_run_id))
     total = len(snapshot.suspects)
     refusal = "" if policy.dry_run else _refusal(len(orphans), total, policy)
@@ -103,6 +100,15 @@ def _refusal(found: int, total: int, policy: OrphanPolicy) -> str:
     if total >= policy.min_running_for_share and found > policy.max_stop_share * total:
         return f"{found} of {total} running tasks are more than orphans.max_stop_share ({policy.max_stop_share:g}); none is stopped"
     return ""
+
+
+def _limited_run(suspect: Suspect) -> str | None:
+    """The run that the stop of this task will end; None when it is over, or goes on in another task: then nothing is to be recorded."""
+    run, identity = suspect.run, suspect.identity
+    if run is None or identity is None or run.status in TERMINAL:
+        return None
+    goes_on_elsewhere = run.attempt != identity.attempt or run.external_id not in (None, suspect.task.arn)
+    return None if goes_on_elsewhere else run.run_id
 
 
 def _alive(suspicion: Suspicion | None, now: datetime) -> Suspicion | None:
