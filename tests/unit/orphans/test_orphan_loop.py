@@ -1,0 +1,302 @@
+"""The orphan scanner over stateful fakes: stops, failures of one of them, partial reads, races."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from dagy_control.errors import Permanent, Transient
+from dagy_control.kernel.drain import Drain
+from dagy_control.model.failures import RetryPolicy
+from dagy_control.model.lifecycle import commit_result
+from dagy_control.model.runs import Run, RunChange, RunStatus, StopCause, applied
+from dagy_control.model.tasks import SeenTask
+from dagy_control.orphans.criteria import Criteria, StateTable
+from dagy_control.orphans.decide import OrphanPolicy
+from dagy_control.orphans.effects import OrphanEffects
+from dagy_control.orphans.loop import OrphanLoop
+from dagy_control.orphans.metrics import OrphanMetrics
+from tests.builders import (
+    ARN,
+    CLUSTER,
+    INSTALLATION,
+    NOW,
+    OTHER_ARN,
+    a_run,
+    ago,
+    launching,
+    result,
+    running,
+    task_of,
+    tick_at,
+    writer_of,
+)
+from tests.fakes.clock import VirtualClock
+from tests.fakes.orphans import FakeStateTables, FakeSuspicions
+from tests.fakes.runs import FakeRuns
+from tests.fakes.tasks import FakeTasks
+
+RETRAINING = StateTable(
+    name="retraining", table="RETRAINING", key_attribute="model_name", task_tag="model_name", status_attribute="status",
+    terminal_statuses=frozenset({"completed", "failed"}), arn_attribute="task_arn", check_arn=True,
+)  # fmt: skip
+TRADING = StateTable(
+    name="trading", table="TRADING", key_attribute="strategy_id", task_tag="strategy_id", status_attribute="status",
+    terminal_statuses=frozenset({"stopped", "failed", "terminated"}), arn_attribute="task_arn", check_arn=False,
+)  # fmt: skip
+
+
+class World:
+    """One scanner of one cluster; `restarted` is another process: the suspicions are all that it knows."""
+
+    def __init__(self, *runs: Run, tasks: Sequence[SeenTask] = (), page_size: int = 100, **policy: Any) -> None:
+        self.clock = VirtualClock()
+        self.runs = FakeRuns(*runs)
+        self.tasks = FakeTasks(*tasks, page_size=page_size)
+        self.suspicions = FakeSuspicions()
+        self.tables = FakeStateTables({"RETRAINING": [], "TRADING": []})
+        criteria = Criteria(installation=INSTALLATION, state_tables=(RETRAINING, TRADING))
+        defaults: dict[str, Any] = {"cluster": CLUSTER, "environment": "dev", "criteria": criteria, "dry_run": False}
+        self.policy = OrphanPolicy(**{**defaults, **policy})
+        self.loop = self.restarted()
+
+    def restarted(self) -> OrphanLoop:
+        writer = writer_of(self.runs, self.clock)
+        effects = OrphanEffects(self.runs, self.tasks, self.tables, self.suspicions, writer, self.clock)
+        self.loop = OrphanLoop(self.policy, effects, OrphanMetrics(CollectorRegistry()), self.clock)
+        return self.loop
+
+    async def scan(self, drain: Drain | None = None) -> Mapping[str, Any]:
+        report = await self.clock.run(self.loop.scan(tick_at(self.clock, drain)))
+        data: Mapping[str, Any] = report["data"]
+        return data
+
+    @property
+    def stopped(self) -> list[str]:
+        return [arn for arn, _ in self.tasks.stops]
+
+
+def over(run_id: str = "r1") -> Run:
+    return a_run(RunStatus.SUCCEEDED, run_id=run_id, completed_at=ago(900), external_id=f"{ARN}-{run_id}")
+
+
+async def test_the_task_of_a_run_that_is_over_is_stopped_with_the_documented_reason() -> None:
+    world = World(over(), tasks=[task_of(over())])
+    data = await world.scan()
+    assert world.tasks.stops == [(f"{ARN}-r1", "Orphan scan: State shows 'SUCCEEDED' but task still running")]
+    assert data["summary"] == {"total_running": 1, "orphans_found": 1, "tasks_stopped": 1, "dry_run": False}
+
+
+async def test_tags_map_tasks_to_their_state_tables_and_foreign_tasks_are_counted_never_stopped() -> None:
+    tags = ({"model_name": "m1"}, {"strategy_id": "s1"}, {"model_name": "m2"}, {"team": "x"})
+    tasks = [task_of(running(), arn=f"arn-{n}", started_by="", tags=each) for n, each in enumerate(tags)]
+    stranger = task_of(running(), arn="arn-staging", started_by="staging/r1/1", started_at=ago(90_000))
+    world = World(tasks=[*tasks, stranger])
+    world.tables.tables["RETRAINING"] = [
+        {"model_name": "m1", "status": "failed"},
+        {"model_name": "m2", "status": "running"},
+    ]
+    world.tables.tables["TRADING"] = [{"strategy_id": "s1", "status": "terminated"}]
+    data = await world.scan()
+    assert sorted(world.stopped) == ["arn-0", "arn-1"]
+    assert data["summary"]["total_running"] == 5
+
+
+async def test_a_healthy_cluster_is_left_alone_and_nothing_is_written() -> None:
+    runs = [running(run_id=f"run-{n}", external_id=f"arn-{n}") for n in range(3)]
+    world = World(*runs, tasks=[task_of(run) for run in runs], page_size=2)
+    await world.scan()
+    assert (world.stopped, world.runs.writes, world.suspicions.records) == ([], [], {})
+
+
+async def test_a_failing_stop_of_one_orphan_does_not_halt_the_others() -> None:
+    runs = [over(f"run-{n}") for n in range(3)]
+    world = World(*runs, tasks=[task_of(run) for run in runs])
+    world.tasks.next_error("stop", Permanent("AccessDenied"))
+    data = await world.scan()
+    assert (len(world.stopped), data["summary"]["tasks_stopped"], data["summary"]["orphans_found"]) == (2, 2, 3)
+
+
+async def test_a_task_that_is_gone_by_now_was_not_stopped_by_us() -> None:
+    class Vanishing(FakeTasks):
+        async def stop(self, cluster: str, arn: str, *, reason: str) -> None:
+            self.forget(arn)
+            await super().stop(cluster, arn, reason=reason)
+
+    world = World(over())
+    world.tasks = Vanishing(task_of(over()))
+    world.restarted()
+    data = await world.scan()
+    assert (data["summary"]["orphans_found"], data["summary"]["tasks_stopped"]) == (1, 0)
+
+
+# What is not known stops nothing.
+
+
+@pytest.mark.parametrize("call", ["list_running", "describe"])
+async def test_a_partial_listing_stops_nothing(call: str) -> None:
+    runs = [over(f"run-{n}") for n in range(4)]
+    world = World(*runs, tasks=[task_of(run) for run in runs], page_size=2)
+
+    class SecondPageFails(FakeTasks):
+        async def _begin(self, method: str) -> Exception | None:
+            if method == call and self.calls.count(call) == 1:
+                self.next_error(call, Transient("throttled", throttled=True))
+            return await super()._begin(method)
+
+    world.tasks = SecondPageFails(*map(task_of, runs), page_size=2)
+    world.restarted()
+    with pytest.raises(Transient):
+        await world.scan()
+    assert (world.stopped, world.suspicions.records) == ([], {})
+
+
+@pytest.mark.parametrize("broken", ["runs", "tables", "suspicions"])
+async def test_a_failed_read_of_any_record_stops_nothing(broken: str) -> None:
+    item = task_of(running(), arn="arn-m", started_by="", tags={"model_name": "m"})
+    world = World(over(), tasks=[task_of(over()), item])
+    fake, method = {
+        "runs": (world.runs, "get"),
+        "tables": (world.tables, "read"),
+        "suspicions": (world.suspicions, "get_many"),
+    }[broken]
+    fake.next_error(method, Transient("no"))
+    with pytest.raises(Transient):
+        await world.scan()
+    assert (world.stopped, world.suspicions.records) == ([], {})
+
+
+async def test_a_scan_that_takes_longer_than_its_time_stops_nothing() -> None:
+    class Slow(FakeTasks):
+        clock: VirtualClock
+
+        async def _begin(self, method: str) -> Exception | None:
+            await self.clock.sleep(61)
+            return await super()._begin(method)
+
+    world = World(over())
+    slow = Slow(task_of(over()))
+    slow.clock = world.clock
+    world.tasks = slow
+    world.restarted()
+    with pytest.raises(Transient, match="nothing stopped"):
+        await world.scan()
+    assert world.stopped == []
+
+
+async def test_a_task_that_appears_with_its_run_during_the_scan_is_judged_by_the_newer_record() -> None:
+    world = World(tasks=[task_of(running())])
+
+    class Late(FakeTasks):
+        async def describe(self, *args: Any, **kwargs: Any) -> Any:
+            world.runs.seed(running())
+            return await super().describe(*args, **kwargs)
+
+    world.tasks = Late(task_of(running()))
+    world.restarted()
+    await world.scan()
+    assert (world.stopped, world.suspicions.records) == ([], {})
+
+
+# Two scans, in whatever process.
+
+
+async def test_a_task_without_a_record_is_stopped_by_the_second_scan_of_whatever_process() -> None:
+    world = World(tasks=[task_of(running())])
+    assert (await world.scan())["summary"]["orphans_found"] == 0
+    await world.clock.advance(300)
+    world.restarted()
+    await world.scan()
+    assert world.stopped == [ARN]
+
+
+async def test_two_scans_in_a_row_are_not_yet_two() -> None:
+    world = World(tasks=[task_of(running())])
+    await world.scan()
+    await world.scan()
+    assert world.stopped == []
+
+
+async def test_a_surplus_task_is_stopped_and_the_runs_own_task_is_not() -> None:
+    world = World(running(external_id=OTHER_ARN), tasks=[task_of(running()), task_of(running(external_id=OTHER_ARN))])
+    await world.scan()
+    await world.clock.advance(300)
+    await world.scan()
+    assert world.stopped == [ARN]
+    assert world.runs.writes == []
+
+
+async def test_a_launch_under_way_is_never_an_orphan() -> None:
+    world = World(launching(), tasks=[task_of(running(), started_at=ago(90_000))])
+    for _ in range(3):
+        await world.scan()
+        await world.clock.advance(300)
+    assert world.stopped == []
+
+
+# Our own runs beyond their runtime.
+
+
+async def test_the_runtime_limit_of_our_run_is_recorded_before_stop_task() -> None:
+    world = World(running(for_s=30_000), tasks=[task_of(running(), started_at=ago(30_000))])
+    world.tasks.next_error("stop", Transient("no"))
+    await world.scan()
+    assert (world.runs.records["r1"].stop_cause, world.stopped) == (StopCause.TIMED_OUT, [])
+    await world.scan()
+    assert world.stopped == [ARN]
+    assert len(world.runs.writes) == 1
+
+
+async def test_a_run_whose_limit_cannot_be_recorded_is_not_stopped() -> None:
+    world = World(running(for_s=30_000), tasks=[task_of(running(), started_at=ago(30_000))])
+    world.runs.next_error("change", Transient("no"), times=4)
+    await world.scan()
+    assert world.stopped == []
+
+
+async def test_a_run_that_succeeds_between_scan_and_stop_keeps_its_success() -> None:
+    class Raced(FakeRuns):
+        async def change(self, change: RunChange, op_id: str) -> Run:
+            if self.records["r1"].status is RunStatus.RUNNING:
+                won = commit_result(self.records["r1"], result(), RetryPolicy(), task_arn=ARN, now=NOW)
+                assert isinstance(won, RunChange)
+                self.seed(applied(self.records["r1"], won, "worker"))
+            return await super().change(change, op_id)
+
+    world = World(tasks=[task_of(running(), started_at=ago(30_000))])
+    world.runs = Raced(running(for_s=30_000))
+    world.restarted()
+    await world.scan()
+    assert world.runs.records["r1"].status is RunStatus.SUCCEEDED
+
+
+async def test_a_surplus_task_beyond_its_runtime_is_stopped_without_a_word_on_the_run() -> None:
+    world = World(running(external_id=OTHER_ARN), tasks=[task_of(running(), started_at=ago(30_000))])
+    await world.scan()
+    assert (world.stopped, world.runs.writes) == ([ARN], [])
+
+
+# Dry run, cap, drain.
+
+
+async def test_a_dry_run_reports_and_stops_nothing() -> None:
+    world = World(over(), tasks=[task_of(over())], dry_run=True)
+    data = await world.scan()
+    assert data["summary"] == {"total_running": 1, "orphans_found": 1, "tasks_stopped": 0, "dry_run": True}
+    assert (world.stopped, world.runs.writes) == ([], [])
+
+
+async def test_more_orphans_than_the_cap_are_reported_and_not_stopped() -> None:
+    runs = [over(f"run-{n}") for n in range(3)]
+    world = World(*runs, tasks=[task_of(run) for run in runs], max_stops_per_scan=2)
+    data = await world.scan()
+    assert (data["summary"]["orphans_found"], world.stopped) == (3, [])
+
+
+async def test_a_drain_that_has_begun_stops_nothing_more() -> None:
+    world = World(over(), tasks=[task_of(over())])
+    drain = Drain()
+    drain.begin()
+    await world.scan(drain)
+    assert world.stopped == []
