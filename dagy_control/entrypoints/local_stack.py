@@ -75,6 +75,9 @@ interval_s = 3
 grace_s = 3
 dry_run = true
 
+[worker]
+drain_s = 2
+
 [api]
 host = "127.0.0.1"
 port = {port}
