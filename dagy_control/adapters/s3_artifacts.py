@@ -87,6 +87,8 @@ class S3Results:
 
 def _result(content: bytes) -> WorkerResult:
     document = json.loads(content)
+    if not isinstance(document, dict):
+        raise TypeError("it is not a JSON object")
     failure_class = document.get("failure_class")
     exit_code = document.get("exit_code")
     return WorkerResult(

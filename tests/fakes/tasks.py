@@ -84,6 +84,7 @@ class FakeTasks(Faulty):
     ) -> Described:
         lost(await self._begin("describe"))
         self.described.append((priority, tuple(arns)))
+        arns = list(dict.fromkeys(arns))
         unreadable = [arn for arn in arns if arn in self.unreadable]
         known = self._in(cluster)
         found = [known[arn] for arn in arns if arn in known and arn not in self.unreadable]

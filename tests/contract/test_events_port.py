@@ -1,0 +1,111 @@
+"""`ports.TaskEvents`, held to its docstrings over the fake and over SQS."""
+
+import json
+import uuid
+from typing import TypeAlias
+
+import pytest
+import pytest_asyncio
+
+from dagy_control.adapters.sqs_events import SqsTaskEvents, ensure_queue
+from dagy_control.errors import Permanent
+from dagy_control.model.tasks import SeenTask
+from dagy_control.ports.events import ReceivedEvent
+from tests.contract.conftest import Aws
+from tests.fakes.events import FakeTaskEvents
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+AnyEvents: TypeAlias = "FakeTaskEvents | SqsTaskEvents"
+
+
+@pytest_asyncio.fixture(loop_scope="session", params=["fake", "sqs"])
+async def events(request: pytest.FixtureRequest, aws: Aws) -> AnyEvents:
+    if request.param == "fake":
+        return FakeTaskEvents()
+    url = await ensure_queue(aws.clients.sqs, aws.calls, f"events-{uuid.uuid4().hex}")
+    return SqsTaskEvents(aws.clients.sqs, aws.calls, queue_url=url)
+
+
+def a_task(number: int) -> SeenTask:
+    return SeenTask(arn=f"arn:aws:ecs:us-east-1:123456789012:task/main/{number}", cluster="main", last_status="STOPPED")
+
+
+async def send(events: AnyEvents, task: SeenTask | None) -> None:
+    """A message of this task, or one that is no event."""
+    if isinstance(events, FakeTaskEvents):
+        events.send(task, problem="" if task else "it is not JSON")
+    elif task is None:
+        await events.send("hello")
+    else:
+        detail = {"taskArn": task.arn, "clusterArn": task.cluster, "lastStatus": task.last_status}
+        envelope = {"source": "aws.ecs", "detail-type": "ECS Task State Change", "version": "0", "detail": detail}
+        await events.send(json.dumps(envelope))
+
+
+async def drained(events: AnyEvents) -> list[ReceivedEvent]:
+    found: list[ReceivedEvent] = []
+    while batch := await events.receive(wait_s=0):
+        assert len(batch) <= 10
+        found += batch
+    return found
+
+
+async def test_an_empty_queue_answers_nothing(events: AnyEvents) -> None:
+    assert list(await events.receive(wait_s=0)) == []
+
+
+async def test_every_message_comes_at_most_ten_a_call_and_is_invisible_until_it_times_out(events: AnyEvents) -> None:
+    for number in range(13):
+        await send(events, a_task(number))
+    found = await drained(events)
+    assert {event.task.arn for event in found if event.task} == {a_task(number).arn for number in range(13)}
+    assert {event.receive_count for event in found} == {1}
+    assert len({event.message_id for event in found}) == 13
+
+
+async def test_what_is_no_event_comes_with_its_problem(events: AnyEvents) -> None:
+    await send(events, None)
+    (event,) = await drained(events)
+    assert event.task is None
+    assert event.problem.startswith("it is not JSON")
+
+
+async def test_deleting_is_repeatable_and_takes_any_number(events: AnyEvents) -> None:
+    for number in range(12):
+        await send(events, a_task(number))
+    receipts = [event.receipt for event in await drained(events)]
+    assert len(receipts) == 12
+    await events.delete([*receipts, receipts[0]])
+    await events.delete(receipts)
+    await events.delete([])
+
+
+async def test_ensuring_a_queue_twice_gives_one_url(aws: Aws) -> None:
+    name = f"events-{uuid.uuid4().hex}"
+    first = await ensure_queue(aws.clients.sqs, aws.calls, name)
+    assert await ensure_queue(aws.clients.sqs, aws.calls, name) == first
+
+
+async def test_a_message_comes_again_counted_when_it_was_not_deleted(aws: Aws) -> None:
+    url = await ensure_queue(aws.clients.sqs, aws.calls, f"events-{uuid.uuid4().hex}")
+    at_once_visible = SqsTaskEvents(aws.clients.sqs, aws.calls, queue_url=url, visibility_timeout_s=0)
+    await send(at_once_visible, a_task(1))
+    counts = [(await at_once_visible.receive(wait_s=0))[0].receive_count for _ in range(2)]
+    assert counts == [1, 2]
+
+
+async def test_a_deleted_message_never_comes_again(aws: Aws) -> None:
+    url = await ensure_queue(aws.clients.sqs, aws.calls, f"events-{uuid.uuid4().hex}")
+    at_once_visible = SqsTaskEvents(aws.clients.sqs, aws.calls, queue_url=url, visibility_timeout_s=0)
+    await send(at_once_visible, a_task(1))
+    (event,) = await at_once_visible.receive(wait_s=0)
+    await at_once_visible.delete([event.receipt])
+    assert list(await at_once_visible.receive(wait_s=0)) == []
+
+
+async def test_a_queue_that_is_not_there_is_permanent(aws: Aws) -> None:
+    url = await ensure_queue(aws.clients.sqs, aws.calls, f"events-{uuid.uuid4().hex}")
+    gone = SqsTaskEvents(aws.clients.sqs, aws.calls, queue_url=f"{url}-gone")
+    with pytest.raises(Permanent):
+        await gone.receive(wait_s=0)

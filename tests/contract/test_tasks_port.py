@@ -1,0 +1,325 @@
+"""`ports.Tasks`, held to its docstrings over the fake and over our ECS emulator through real HTTP."""
+
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any, TypeAlias
+
+import pytest
+import pytest_asyncio
+
+from dagy_control.adapters.calls import AwsCalls
+from dagy_control.adapters.ecs_admin import EcsAdmin
+from dagy_control.adapters.ecs_tasks import EcsTasks
+from dagy_control.adapters.session import AwsClients, ClientPolicy, Service
+from dagy_control.errors import Gone, Permanent, Transient
+from dagy_control.kernel.clock import Clock, SystemClock
+from dagy_control.kernel.limiter import Bucket, Limiter, Priority
+from dagy_control.local.agent import AgentPolicy
+from dagy_control.local.ecs_driver import EcsDriver
+from dagy_control.local.ecs_faults import Fault, FaultKind
+from dagy_control.local.ecs_http import HeldCalls, ecs_app
+from dagy_control.local.ecs_model import EcsModel
+from dagy_control.local.ecs_state import Lifetimes
+from dagy_control.local.http_server import LoopbackServer
+from dagy_control.model.lifecycle import LaunchFailure, LaunchFailureKind
+from dagy_control.model.runs import FailureClass
+from dagy_control.ports.tasks import Described, ReadPriority, Started
+from tests.contract.conftest import CREDENTIALS
+from tests.fakes.ecs_world import DEFINITION, NETWORK
+from tests.fakes.tasks import FakeTasks
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+AnyTasks: TypeAlias = "FakeTasks | EcsTasks"
+MALFORMED = "arn:aws:ecs:us-east-1:123456789012:task/not-an-id"
+NEVER_STARTS = Lifetimes(provisioning_s=3600)  # the contract of the calls needs no process
+
+
+class Bed:
+    """A cluster of its own for each test, and the port to it."""
+
+    def __init__(self, port: AnyTasks, cluster: str) -> None:
+        self.port = port
+        self.cluster = cluster
+
+    def request(self, name: str, **values: Any) -> dict[str, Any]:
+        """A RunTask request whose token, `startedBy` and tag come from the name."""
+        return {
+            "cluster": self.cluster,
+            "taskDefinition": "dagy-worker",
+            "capacityProviderStrategy": [{"capacityProvider": "FARGATE_SPOT", "weight": 1}],
+            "networkConfiguration": NETWORK,
+            "clientToken": name,
+            "startedBy": f"dagy/{name}/1",
+            "tags": [{"key": "run_id", "value": name}],
+            "count": 1,
+            **values,
+        }
+
+    async def run(self, name: str = "t1", **values: Any) -> Started | LaunchFailure:
+        return await self.port.run_task(self.request(name, **values))
+
+    async def started(self, name: str = "t1", **values: Any) -> str:
+        answer = await self.run(name, **values)
+        assert isinstance(answer, Started)
+        return answer.task_arn
+
+    async def described(self, *arns: str, tags: bool = False) -> Described:
+        return await self.port.describe(self.cluster, arns, priority=ReadPriority.RECONCILE, tags=tags)
+
+    async def listed(self, **options: Any) -> list[str]:
+        return [arn async for page in self.port.list_running(self.cluster, **options) for arn in page]
+
+    async def stop(self, arn: str, reason: str = "enough") -> None:
+        await self.port.stop(self.cluster, arn, reason=reason)
+
+    def unknown(self, number: int = 0) -> str:
+        """The ARN of a task that never was."""
+        return f"arn:aws:ecs:us-east-1:123456789012:task/{self.cluster}/{number:032x}"
+
+
+class RecordingLimiter(Limiter):
+    """A limiter that remembers what was taken from it."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__(clock, scale=100)
+        self.acquired: list[tuple[Sequence[Bucket], Priority]] = []
+
+    async def acquire(self, buckets: Sequence[Bucket], priority: Priority = Priority.RECONCILE) -> float:
+        self.acquired.append((buckets, priority))
+        return await super().acquire(buckets, priority)
+
+
+class EmulatorBed(Bed):
+    """The same, with the emulator's switches and the adapter's limiter at hand."""
+
+    def __init__(self, model: EcsModel, clients: AwsClients) -> None:
+        clock = SystemClock()
+        self.model = model
+        self.limiter = RecordingLimiter(clock)
+        self.admin = EcsAdmin(clients.ecs, AwsCalls(clock))
+        super().__init__(EcsTasks(clients.ecs, AwsCalls(clock), self.limiter), f"c-{uuid.uuid4().hex}")
+        model.registry.create_cluster(self.cluster)
+        model.faults.clear()
+
+    def befall(self, kind: FaultKind, operation: str = "RunTask") -> None:
+        """The next call of the operation suffers this."""
+        self.model.faults.add(Fault(kind, operation))
+
+
+@pytest_asyncio.fixture(loop_scope="session", scope="module")
+async def emulator(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[tuple[EcsModel, AwsClients]]:
+    """One emulator behind HTTP for the module. Only AWS_ENDPOINT_URL_ECS leads to it: nothing listens at the general endpoint."""
+    clock = SystemClock()
+    model = EcsModel(lifetimes=NEVER_STARTS, throttle_scale=1000)
+    model.registry.register(DEFINITION, datetime(2026, 1, 1, tzinfo=UTC))
+    server = LoopbackServer(clock=clock)
+    policy = AgentPolicy(workdir=tmp_path_factory.mktemp("ecs"), environment={}, metadata_url=f"{server.url}/v4")
+    driver, held = EcsDriver(model, clock=clock, policy=policy), HeldCalls()
+    driver.start()
+    await server.start(ecs_app(driver, held))
+    with pytest.MonkeyPatch.context() as environment:
+        endpoints = {"AWS_ENDPOINT_URL": "http://127.0.0.1:9", "AWS_ENDPOINT_URL_ECS": server.url}
+        for name, value in {**CREDENTIALS, **endpoints}.items():
+            environment.setenv(name, value)
+        clients = AwsClients(ClientPolicy(region="us-east-1", read_timeout_s=5), services=(Service.ECS,))
+        async with clients:
+            yield model, clients
+    held.release()
+    await server.stop()
+    await driver.stop()
+
+
+@pytest.fixture
+def ecs(emulator: tuple[EcsModel, AwsClients]) -> EmulatorBed:
+    return EmulatorBed(*emulator)
+
+
+@pytest.fixture(params=["fake", "emulator"])
+def bed(request: pytest.FixtureRequest) -> Bed:
+    if request.param == "fake":
+        fake = FakeTasks(page_size=2)
+        fake.unreadable.add(MALFORMED)
+        return Bed(fake, "main")
+    ecs: EmulatorBed = request.getfixturevalue("ecs")
+    return ecs
+
+
+async def test_a_task_is_started_and_described(bed: Bed) -> None:
+    await bed.port.reserve_run_task("FARGATE_SPOT")
+    arn = await bed.started()
+    (task,) = (await bed.described(arn)).tasks
+    assert (task.arn, task.started_by, task.capacity_provider) == (arn, "dagy/t1/1", "FARGATE_SPOT")
+    assert (task.last_status, task.desired_status, task.has_ended) == ("PROVISIONING", "RUNNING", False)
+    assert task.tags == {}
+    assert task.created_at is not None
+    assert task.created_at.tzinfo is UTC
+
+
+async def test_tags_come_when_asked_for(bed: Bed) -> None:
+    arn = await bed.started()
+    (task,) = (await bed.described(arn, tags=True)).tasks
+    assert task.tags == {"run_id": "t1"}
+
+
+async def test_a_token_sent_again_returns_the_first_task(bed: Bed) -> None:
+    assert await bed.started() == await bed.started()
+    assert await bed.started("t2") != await bed.started()
+    assert len(await bed.listed()) == 2
+
+
+async def test_a_token_sent_again_with_other_parameters_adopts_the_first_task(bed: Bed) -> None:
+    arn = await bed.started()
+    answer = await bed.run(startedBy="dagy/other/1")
+    assert answer == Started(arn, replayed=True)
+
+
+async def test_of_many_tasks_each_is_in_one_part_of_the_answer(bed: Bed) -> None:
+    arns = [await bed.started(f"t{number}") for number in range(3)]
+    unknown = [bed.unknown(number) for number in range(1000, 1120)]
+    found = await bed.described(*unknown[:50], MALFORMED, *arns, arns[0], *unknown[50:])
+    assert sorted(task.arn for task in found.tasks) == sorted(arns)
+    assert sorted(found.missing) == sorted(unknown)
+    assert list(found.unreadable) == [MALFORMED]
+
+
+async def test_describing_nothing_asks_nothing(bed: Bed) -> None:
+    found = await bed.described()
+    assert (list(found.tasks), list(found.missing), list(found.unreadable)) == ([], [], [])
+
+
+async def test_a_listing_has_only_tasks_that_shall_run(bed: Bed) -> None:
+    arns = [await bed.started(f"t{number}") for number in range(5)]
+    await bed.stop(arns[0])
+    assert sorted(await bed.listed()) == sorted(arns[1:])
+    assert await bed.listed(started_by="dagy/t3/1") == [arns[3]]
+    assert await bed.listed(started_by="dagy/nobody/1") == []
+
+
+async def test_a_listing_has_every_page(ecs: EmulatorBed) -> None:
+    for number in range(21):
+        await ecs.started(f"t{number}", count=10)
+    assert [len(page) async for page in ecs.port.list_running(ecs.cluster)] == [100, 100, 10]
+
+
+async def test_a_stop_says_why_deletes_the_tags_and_is_repeatable(bed: Bed) -> None:
+    arn = await bed.started()
+    await bed.stop(arn, reason="x" * 2000)
+    await bed.stop(arn, reason="again")
+    (task,) = (await bed.described(arn, tags=True)).tasks
+    assert (task.desired_status, task.stop_code, task.tags) == ("STOPPED", "UserInitiated", {})
+    assert task.stopped_reason.startswith("xxx")
+
+
+async def test_stopping_what_ecs_does_not_know_is_gone(bed: Bed) -> None:
+    with pytest.raises(Gone):
+        await bed.stop(bed.unknown())
+
+
+async def test_a_lost_reply_is_transient_and_the_same_token_finds_the_task(ecs: EmulatorBed) -> None:
+    ecs.befall(FaultKind.DROP_REPLY)
+    with pytest.raises(Transient) as lost:
+        await ecs.run()
+    assert not lost.value.throttled
+    (arn,) = await ecs.listed()
+    assert await ecs.started() == arn
+
+
+async def test_a_server_error_of_run_task_is_transient(ecs: EmulatorBed) -> None:
+    ecs.befall(FaultKind.ERROR_APPLIED)
+    with pytest.raises(Transient) as unknown:
+        await ecs.run()
+    assert not unknown.value.throttled
+
+
+async def test_a_failure_in_the_body_is_a_capacity_failure(ecs: EmulatorBed) -> None:
+    ecs.befall(FaultKind.LAUNCH_FAILURE)
+    answer = await ecs.run()
+    assert isinstance(answer, LaunchFailure)
+    assert (answer.kind, answer.failure_class) == (LaunchFailureKind.RETRYABLE, FailureClass.CAPACITY)
+    assert answer.message.startswith("Capacity is unavailable at this time")
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        ({"taskDefinition": "nobody"}, "TaskDefinition not found"),
+        ({"cluster": "nobody"}, "Cluster not found"),
+        ({"startedBy": "no spaces, please"}, "startedBy"),
+        ({"networkConfiguration": {}}, "Network Configuration must be provided"),
+        ({"no_such_parameter": 1}, "no_such_parameter"),
+    ],
+    ids=["task definition", "cluster", "started by", "network", "refused by botocore"],
+)
+async def test_a_request_that_ecs_refuses_is_a_configuration_failure(
+    ecs: EmulatorBed, values: dict[str, Any], text: str
+) -> None:
+    answer = await ecs.run(**values)
+    assert isinstance(answer, LaunchFailure)
+    assert (answer.kind, answer.failure_class) == (LaunchFailureKind.PERMANENT, FailureClass.LAUNCH_CONFIGURATION)
+    assert text in answer.message
+
+
+async def test_a_throttled_launch_says_so_and_slows_its_three_buckets(ecs: EmulatorBed) -> None:
+    ecs.befall(FaultKind.THROTTLE)
+    before = {bucket: ecs.limiter.rate(bucket) for bucket in Bucket}
+    answer = await ecs.run()
+    assert isinstance(answer, LaunchFailure)
+    assert answer.kind is LaunchFailureKind.THROTTLED
+    slowed = {bucket for bucket in Bucket if ecs.limiter.rate(bucket) < before[bucket]}
+    assert slowed == {Bucket.ECS_MODIFY, Bucket.RUN_TASK, Bucket.LAUNCH_SPOT}
+
+
+CALLS: dict[str, tuple[Callable[[EmulatorBed], Awaitable[object]], Bucket]] = {
+    "DescribeTasks": (lambda ecs: ecs.described(ecs.unknown()), Bucket.ECS_READ),
+    "ListTasks": (lambda ecs: ecs.listed(), Bucket.ECS_READ),
+    "StopTask": (lambda ecs: ecs.stop(ecs.unknown()), Bucket.ECS_MODIFY),
+}
+
+
+@pytest.mark.parametrize("operation", CALLS)
+async def test_a_throttled_call_raises_and_slows_its_bucket(ecs: EmulatorBed, operation: str) -> None:
+    call, bucket = CALLS[operation]
+    ecs.befall(FaultKind.THROTTLE, operation)
+    before = {each: ecs.limiter.rate(each) for each in Bucket}
+    with pytest.raises(Transient) as throttled:
+        await call(ecs)
+    assert throttled.value.throttled
+    assert {each for each in Bucket if ecs.limiter.rate(each) < before[each]} == {bucket}
+
+
+async def test_reading_a_cluster_that_is_not_there_is_permanent_not_empty(ecs: EmulatorBed) -> None:
+    with pytest.raises(Permanent) as refused:
+        await ecs.port.describe("nobody", [ecs.unknown()], priority=ReadPriority.RECONCILE)
+    assert refused.value.code == "ClusterNotFoundException"
+    with pytest.raises(Permanent):
+        [page async for page in ecs.port.list_running("nobody")]
+
+
+async def test_calls_take_their_places_in_the_budget(ecs: EmulatorBed) -> None:
+    await ecs.port.reserve_run_task("FARGATE_SPOT")
+    await ecs.port.reserve_run_task("FARGATE")
+    arn = await ecs.started()
+    await ecs.described(*(ecs.unknown(number) for number in range(250)))
+    await ecs.listed()
+    await ecs.stop(arn)
+    assert ecs.limiter.acquired == [
+        ((Bucket.ECS_MODIFY, Bucket.RUN_TASK, Bucket.LAUNCH_SPOT), Priority.LAUNCH),
+        ((Bucket.ECS_MODIFY, Bucket.RUN_TASK, Bucket.LAUNCH_ON_DEMAND), Priority.LAUNCH),
+        *[((Bucket.ECS_READ,), Priority.RECONCILE)] * 3,
+        ((Bucket.ECS_READ,), Priority.ORPHANS),
+        ((Bucket.ECS_MODIFY,), Priority.LAUNCH),
+    ]
+
+
+async def test_the_cluster_and_the_task_definition_can_be_asked_for(ecs: EmulatorBed) -> None:
+    assert await ecs.admin.cluster_exists(ecs.cluster)
+    assert not await ecs.admin.cluster_exists("nobody")
+    arn = await ecs.admin.register_task_definition({**DEFINITION, "family": "other"})
+    assert arn.endswith("task-definition/other:1")
+    found = await ecs.admin.task_definition("other")
+    assert found is not None
+    assert found["taskDefinitionArn"] == arn
+    assert await ecs.admin.task_definition("nobody") is None
+    assert (await ecs.admin.create_cluster("second")).endswith("cluster/second")
