@@ -69,6 +69,7 @@ NOT_THERE = frozenset({"NoSuchKey", "404"})
 
 _LOST: tuple[type[BaseException], ...] = (
     aws.HTTPClientError,
+    aws.ConnectionError,  # botocore's own, beside HTTPClientError: EndpointConnectionError is only this
     aws.ResponseStreamingError,
     aws.IncompleteReadError,
     aws.FlexibleChecksumError,

@@ -1,0 +1,158 @@
+"""Every error of a call to AWS becomes one of ours, by what the caller should do about it."""
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Any
+
+import aiohttp
+import pytest
+from botocore import exceptions as aws
+from botocore.parsers import ResponseParserError
+
+from dagy_control.adapters.calls import AwsCalls, translated
+from dagy_control.errors import Conflict, Gone, Permanent, Transient
+from tests.fakes.clock import VirtualClock
+
+
+def refused(code: str, message: str = "no", *, status: int = 400, headers: Any = None, **extra: Any) -> aws.ClientError:
+    response: Any = {
+        "Error": {"Code": code, "Message": message},
+        "ResponseMetadata": {"HTTPStatusCode": status, "HTTPHeaders": headers or {}},
+        **extra,
+    }
+    return aws.ClientError(response, "RunTask")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        refused("ThrottlingException", "Rate exceeded"),
+        refused("ProvisionedThroughputExceededException"),
+        refused("RequestLimitExceeded"),
+        refused("TooManyRequestsException", status=429),
+        refused("SlowDown", status=503),
+        refused("InvalidParameterException", "Throttling: rate exceeded for this cluster"),
+    ],
+    ids=lambda error: error.response["Error"]["Code"],
+)
+def test_a_throttle_is_transient_and_was_not_applied(error: Exception) -> None:
+    ours = translated(error, "ecs RunTask")
+    assert isinstance(ours, Transient)
+    assert ours.throttled
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        refused("ServerException", status=500),
+        refused("AnythingAtAll", status=502),
+        refused("InternalServerError", status=400),
+        refused("ExpiredTokenException"),
+        refused("UnrecognizedClientException"),
+        aws.ReadTimeoutError(endpoint_url="u"),
+        aws.ConnectTimeoutError(endpoint_url="u"),
+        aws.EndpointConnectionError(endpoint_url="u"),
+        aws.ConnectionClosedError(endpoint_url="u"),
+        aws.ResponseStreamingError(error="e"),
+        aws.CredentialRetrievalError(provider="p", error_msg="m"),
+        aws.NoCredentialsError(),
+        ResponseParserError("a proxy's page"),
+        aiohttp.ClientPayloadError("cut"),
+        TimeoutError(),
+        ConnectionResetError(),
+    ],
+    ids=repr,
+)
+def test_no_usable_answer_is_transient_with_an_unknown_outcome(error: Exception) -> None:
+    ours = translated(error, "ecs RunTask")
+    assert isinstance(ours, Transient)
+    assert not ours.throttled
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (refused("InvalidParameterException", "bad subnet"), "InvalidParameterException"),
+        (refused("AccessDeniedException"), "AccessDeniedException"),
+        (refused("ResourceNotFoundException"), "ResourceNotFoundException"),
+        (refused("NoSuchBucket", status=404), "NoSuchBucket"),
+        (aws.ParamValidationError(report="r"), "ParamValidationError"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_refusal_is_permanent_and_keeps_its_code(error: Exception, code: str) -> None:
+    ours = translated(error, "ecs RunTask")
+    assert isinstance(ours, Permanent)
+    assert ours.code == code
+
+
+def test_a_message_begins_with_the_words_of_aws_and_names_the_call() -> None:
+    assert str(translated(refused("ClientException", "TaskDefinition not found."), "ecs RunTask")) == (
+        "TaskDefinition not found. (ecs RunTask: ClientException)"
+    )
+
+
+def test_a_failed_condition_carries_what_was_found_instead() -> None:
+    item = {"run_id": {"S": "r1"}}
+    ours = translated(refused("ConditionalCheckFailedException", Item=item), "dynamodb UpdateItem")
+    assert isinstance(ours, Conflict)
+    assert ours.current == item
+    ours = translated(refused("ConflictException", resourceIds=["arn"]), "ecs RunTask")
+    assert isinstance(ours, Conflict)
+    assert ours.current == ["arn"]
+
+
+def test_a_missing_object_is_gone() -> None:
+    assert isinstance(translated(refused("NoSuchKey", status=404), "s3 GetObject"), Gone)
+
+
+@pytest.mark.parametrize(("header", "seconds"), [("7", 7.0), ("Wed, 21 Oct 2026 07:28:00 GMT", None), ("", None)])
+def test_the_wait_that_the_service_asks_for_is_kept(header: str, seconds: float | None) -> None:
+    ours = translated(refused("SlowDown", headers={"retry-after": header}), "s3 GetObject")
+    assert isinstance(ours, Transient)
+    assert ours.retry_after_s == seconds
+
+
+def test_a_bug_of_ours_is_not_dressed_up() -> None:
+    assert translated(KeyError("x"), "ecs RunTask") is None
+
+
+@dataclass
+class Recorder:
+    rows: list[tuple[str, str, str, float]] = field(default_factory=list)
+
+    def record(self, *, service: str, operation: str, outcome: str, duration_s: float) -> None:
+        self.rows.append((service, operation, outcome, duration_s))
+
+
+@pytest.mark.parametrize(
+    ("raised", "expected", "outcome"),
+    [
+        (None, None, "ok"),
+        (refused("ThrottlingException"), Transient, "throttled"),
+        (TimeoutError(), Transient, "transient"),
+        (refused("ConflictException"), Conflict, "conflict"),
+        (refused("NoSuchKey"), Gone, "gone"),
+        (refused("ClientException"), Permanent, "permanent"),
+        (Permanent("ours already"), Permanent, "permanent"),
+        (KeyError("x"), KeyError, "bug"),
+        (asyncio.CancelledError(), asyncio.CancelledError, "cancelled"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+async def test_every_call_is_counted_once_with_its_outcome_and_time(
+    raised: BaseException | None, expected: type[BaseException] | None, outcome: str
+) -> None:
+    clock, recorder = VirtualClock(), Recorder()
+    call = AwsCalls(clock, recorder).of("ecs")
+
+    async def one_call() -> None:
+        with call("RunTask"):
+            await clock.sleep(2)
+            if raised is not None:
+                raise raised
+
+    work = asyncio.gather(one_call(), return_exceptions=True)
+    (result,) = await clock.run(work)
+    assert result is None if expected is None else isinstance(result, expected)
+    assert recorder.rows == [("ecs", "RunTask", outcome, 2.0)]

@@ -1,0 +1,88 @@
+"""Task state-change events and answers of DescribeTasks, read into the one form."""
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from dagy_control.adapters.ecs_reading import NotATaskEvent, read_event, seen_task
+from dagy_control.model.tasks import SeenContainer
+
+DETAIL: dict[str, Any] = {
+    "clusterArn": "arn:aws:ecs:us-east-1:123456789012:cluster/main",
+    "containers": [
+        {"name": "dagy-worker", "lastStatus": "STOPPED", "exitCode": 137, "reason": "OutOfMemoryError"},
+        {"name": "aws-guardduty-agent", "lastStatus": "STOPPED"},
+    ],
+    "capacityProviderName": "FARGATE_SPOT",
+    "cpu": "1024",
+    "createdAt": "2026-01-01T00:00:00.123Z",
+    "desiredStatus": "STOPPED",
+    "lastStatus": "STOPPED",
+    "memory": "2048",
+    "startedBy": "dagy/r1/1",
+    "stopCode": "EssentialContainerExited",
+    "stoppedAt": "2026-01-01T00:05:00Z",
+    "stoppedReason": "Essential container in task exited",
+    "taskArn": "arn:aws:ecs:us-east-1:123456789012:task/main/1",
+    "taskDefinitionArn": "arn:aws:ecs:us-east-1:123456789012:task-definition/dagy-worker:3",
+    "version": 6,
+}
+
+
+def envelope(**values: Any) -> str:
+    return json.dumps(
+        {"version": "0", "source": "aws.ecs", "detail-type": "ECS Task State Change", "detail": DETAIL, **values}
+    )
+
+
+def test_an_event_is_read_with_the_version_of_its_detail() -> None:
+    task = read_event(envelope())
+    assert (task.version, task.started_by, task.stop_code) == (6, "dagy/r1/1", "EssentialContainerExited")
+    assert (task.cpu, task.memory_mib, task.capacity_provider, task.tags) == (1024, 2048, "FARGATE_SPOT", {})
+    assert task.created_at == datetime(2026, 1, 1, 0, 0, 0, 123000, UTC)
+    assert task.containers[1] == SeenContainer(name="aws-guardduty-agent", last_status="STOPPED")
+    assert task.containers[0].exit_code == 137
+
+
+def test_an_answer_with_times_of_botocore_reads_as_the_same_task() -> None:
+    times = {name: datetime.fromisoformat(DETAIL[name]) for name in ("createdAt", "stoppedAt")}
+    assert seen_task({**DETAIL, **times}) == read_event(envelope())
+
+
+def test_exit_code_zero_is_not_no_exit_code() -> None:
+    task = seen_task({**DETAIL, "containers": [{"name": "dagy-worker", "exitCode": 0}]})
+    assert task.containers[0].exit_code == 0
+
+
+def test_a_task_of_which_ecs_tells_hardly_anything_is_read() -> None:
+    shown = {name: DETAIL[name] for name in ("taskArn", "clusterArn", "lastStatus")}
+    task = seen_task({**shown, "containers": None, "stopCode": None})
+    assert (task.containers, task.stop_code, task.version) == ((), "", 0)
+
+
+@pytest.mark.parametrize(
+    ("body", "problem"),
+    [
+        ("", "it is not JSON"),
+        ("{", "it is not JSON"),
+        ("[1]", "it is not a JSON object"),
+        ("{}", "it is an event of source None"),
+        (envelope(source="aws.s3"), "it is an event of source 'aws.s3'"),
+        (
+            envelope(**{"detail-type": "ECS Service Action"}),
+            "it is an event of source 'aws.ecs' and type 'ECS Service Action'",
+        ),
+        (envelope(detail=None), "its detail is no task"),
+        (envelope(detail=[]), "its detail is no task"),
+        (envelope(detail={"taskArn": "arn"}), "its detail is no task: KeyError"),
+        (envelope(detail={**DETAIL, "stoppedAt": "soon"}), "its detail is no task: ValueError"),
+        (envelope(detail={**DETAIL, "containers": ["dagy-worker"]}), "its detail is no task: AttributeError"),
+    ],
+    ids=str,
+)
+def test_what_is_no_task_event_says_why(body: str, problem: str) -> None:
+    with pytest.raises(NotATaskEvent) as refused:
+        read_event(body)
+    assert str(refused.value).startswith(problem)
