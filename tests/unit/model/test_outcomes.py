@@ -189,6 +189,12 @@ FAILURES = [
     # Exit codes.
     ("143 without any cause", stopped(running(), 143), "USER_ERROR", "exit_code"),
     ("exit 1", stopped(running(), 1), "USER_ERROR", "exit_code"),
+    (
+        "words about the start in a task that did start",
+        stopped(running(), 1, reason="network interface of the user's own"),
+        "USER_ERROR",
+        "exit_code",
+    ),
     ("exit 1 behind a sidecar that exited 0", worker_and_sidecar(1), "USER_ERROR", "exit_code"),
     ("exit 0 without a result", stopped(running(), 0), "NO_RESULT", "no_result"),
     ("a claim refused: nothing has run", stopped(running(), 75), "INFRASTRUCTURE", "claim_refused"),
