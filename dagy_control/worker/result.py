@@ -1,5 +1,8 @@
 """The worker's last act: its result on the record, or, when the table cannot be written, in an S3 object."""
 
+import sys
+from dataclasses import replace
+
 from dagy_control.errors import DagyError, Permanent
 from dagy_control.kernel.clock import Clock
 from dagy_control.kernel.record_writer import RecordWriter
@@ -12,6 +15,12 @@ from dagy_control.model.runs import ActiveRun, Run, RunChange, WorkerResult
 from dagy_control.ports.flows import Results
 
 COMMIT_TRIES = 20
+MESSAGE_MAX_CHARACTERS = 2000
+"""What the record keeps of a message; the S3 object must stay small too, or its reader refuses it."""
+
+_ANY_BUDGET = RetryPolicy(max_infra_failures=sys.maxsize)
+"""How many infrastructure failures a run may have is a setting of the daemon: to a worker none of them is ever the last."""
+
 _log = log("dagy.worker")
 
 
@@ -23,15 +32,19 @@ async def commit(
     Raises when neither could: the result is lost, and the run will be judged by what ECS says of the task.
     """
     task_arn = run.external_id or ""
+    result = replace(result, message=result.message[:MESSAGE_MAX_CHARACTERS])
+    on_record = replace(result, exit_code=None)
 
-    def decide(current: ActiveRun) -> RunChange | Refused:
+    def decide(current: ActiveRun) -> RunChange | Run | Refused:
         if not isinstance(current, Run):
             raise Permanent("a result needs the whole record")
-        return commit_result(current, result, RetryPolicy(), task_arn=task_arn, now=clock.now())
+        if current.external_id == task_arn and current.committed_result == on_record:
+            return current  # the lost reply of an earlier try, which was made under another op_id
+        return commit_result(current, result, _ANY_BUDGET, task_arn=task_arn, now=clock.now())
 
     async def settle() -> Run | Refused | None:
-        written, refused = await retrying(lambda: writer.settle(run, decide), clock, tries=COMMIT_TRIES, key=run.run_id)
-        return written or refused
+        written, other = await retrying(lambda: writer.settle(run, decide), clock, tries=COMMIT_TRIES, key=run.run_id)
+        return written or other
 
     try:
         return await within(clock, timeout_s, settle(), name="committing the result")
