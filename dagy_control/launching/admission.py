@@ -5,11 +5,15 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import TypeAlias
 
 from dagy_control.model.census import Census
 from dagy_control.model.runs import ActiveRun
 
 _EPOCH = datetime.fromtimestamp(0, UTC)
+
+_Waiting: TypeAlias = tuple[int, datetime, str, ActiveRun]
+"""A queued run as it is ordered within its flow: by priority, then age."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,73 +41,98 @@ def admit(queued: Iterable[ActiveRun], census: Census, limits: AdmissionLimits) 
     organisation delays another's first run by one launch, not by the burst. Within an organisation a higher priority goes
     first, then the flow with the fewest active runs, then age.
     """
-    orgs: dict[str, _Org] = {}
-    for run in queued:
-        orgs.setdefault(run.org_id, _Org(run.org_id, census, limits)).add(run)
-    turns = [(org.active, org.oldest(), name) for name, org in orgs.items()]
+    orgs = _by_organisation(queued, census, limits)
+    turns = [org.turn() for org in orgs.values()]
     heapq.heapify(turns)
     room = max(0, limits.max_concurrent_tasks - census.total)
     admitted: list[ActiveRun] = []
     held: Counter[str] = Counter()
     while turns and len(admitted) < min(room, limits.max_admitted):
-        _, _, name = heapq.heappop(turns)
-        chosen = orgs[name].take()
-        if chosen is None:
-            continue
-        admitted.append(chosen)
-        heapq.heappush(turns, (orgs[name].active, orgs[name].oldest(), name))
+        org = orgs[turns[0][-1]]
+        chosen = org.take()
+        if chosen is not None:
+            admitted.append(chosen)
+        if org.waiting:
+            heapq.heapreplace(turns, org.turn())
+        else:
+            heapq.heappop(turns)
     for org in orgs.values():
         held.update(org.held)
         held["no_room" if len(admitted) >= room else "next_tick"] += org.waiting
     return Admission(tuple(admitted), +held)
 
 
-class _Org:
-    """One organisation's queue: a heap of flows, each with its runs in order."""
+def _by_organisation(
+    queued: Iterable[ActiveRun], census: Census, limits: AdmissionLimits
+) -> dict[str, "_Organisation"]:
+    waiting: defaultdict[str, defaultdict[str, list[_Waiting]]] = defaultdict(lambda: defaultdict(list))
+    for run in queued:
+        waiting[run.org_id][run.flow_name].append((-run.priority, run.active_since or _EPOCH, run.run_id, run))
+    active_flows: defaultdict[str, dict[str, int]] = defaultdict(dict)
+    for (org, flow), count in census.by_flow.items():
+        active_flows[org][flow] = count
+    return {
+        name: _Organisation(name, flows, census.by_org[name], active_flows[name], limits)
+        for name, flows in waiting.items()
+    }
 
-    def __init__(self, name: str, census: Census, limits: AdmissionLimits) -> None:
-        self.active = census.by_org[name]
-        self.waiting = 0
+
+class _Organisation:
+    """One organisation's queue: a heap of flows, each a heap of its runs. Every step costs a logarithm of their number."""
+
+    def __init__(
+        self,
+        name: str,
+        flows: dict[str, list[_Waiting]],
+        active: int,
+        active_flows: dict[str, int],
+        limits: AdmissionLimits,
+    ) -> None:
+        self.waiting = sum(map(len, flows.values()))
         self.held: Counter[str] = Counter()
+        self._name = name
+        self._flows = flows
+        self._active = active
+        self._active_flows = active_flows
         self._limits = limits
-        self._per_flow = {flow: count for (org, flow), count in census.by_flow.items() if org == name}
-        self._flows: defaultdict[str, list[tuple[int, datetime, str, ActiveRun]]] = defaultdict(list)
+        for runs in flows.values():
+            heapq.heapify(runs)
+        self._ranks = [self._rank(flow) for flow in flows]
+        heapq.heapify(self._ranks)
 
-    def add(self, run: ActiveRun) -> None:
-        heapq.heappush(self._flows[run.flow_name], (-run.priority, run.active_since or _EPOCH, run.run_id, run))
-        self.waiting += 1
-
-    def oldest(self) -> datetime:
-        """Since when its longest waiting head has waited: between organisations with as many active runs, the older goes first."""
-        return min((heap[0][1] for heap in self._flows.values()), default=_EPOCH)
+    def turn(self) -> tuple[int, datetime, str]:
+        """Its place among the organisations: fewest active runs first, then the age of its next run."""
+        return self._active, self._ranks[0][2], self._name
 
     def take(self) -> ActiveRun | None:
-        """The next run within the organisation's limits; None when there is none, and what remains is held."""
-        if self._limits.max_per_org is not None and self.active >= self._limits.max_per_org:
-            self._hold("org_limit", list(self._flows))
-        flow = min(self._flows, key=self._rank, default=None)
-        while flow is not None and self._is_full(flow):
-            self._hold("flow_limit", [flow])
-            flow = min(self._flows, key=self._rank, default=None)
-        if flow is None:
+        """The next run within the organisation's limits; None when all that remains is held."""
+        if self._limits.max_per_org is not None and self._active >= self._limits.max_per_org:
+            while self._ranks:
+                self._hold("org_limit")
+        while self._ranks and self._is_full(self._ranks[0][-1]):
+            self._hold("flow_limit")
+        if not self._ranks:
             return None
+        flow = self._ranks[0][-1]
         run = heapq.heappop(self._flows[flow])[-1]
-        if not self._flows[flow]:
-            del self._flows[flow]
-        self._per_flow[flow] = self._per_flow.get(flow, 0) + 1
-        self.active += 1
+        self._active += 1
+        self._active_flows[flow] = self._active_flows.get(flow, 0) + 1
         self.waiting -= 1
+        if self._flows[flow]:
+            heapq.heapreplace(self._ranks, self._rank(flow))
+        else:
+            heapq.heappop(self._ranks)
         return run
 
     def _rank(self, flow: str) -> tuple[int, int, datetime, str]:
         priority, since, _, _ = self._flows[flow][0]
-        return priority, self._per_flow.get(flow, 0), since, flow
+        return priority, self._active_flows.get(flow, 0), since, flow
 
     def _is_full(self, flow: str) -> bool:
-        return self._limits.max_per_flow is not None and self._per_flow.get(flow, 0) >= self._limits.max_per_flow
+        return self._limits.max_per_flow is not None and self._active_flows.get(flow, 0) >= self._limits.max_per_flow
 
-    def _hold(self, reason: str, flows: list[str]) -> None:
-        for flow in flows:
-            count = len(self._flows.pop(flow))
-            self.held[reason] += count
-            self.waiting -= count
+    def _hold(self, reason: str) -> None:
+        """Set the first flow aside: none of its runs can be taken in this pass."""
+        flow = heapq.heappop(self._ranks)[-1]
+        self.held[reason] += len(self._flows[flow])
+        self.waiting -= len(self._flows[flow])
