@@ -54,7 +54,7 @@ def test_an_event_is_read_before_any_record_is(task: SeenTask | None, receive_co
         pytest.param(running(external_id=OTHER_ARN), {}, Act.DROP, id="a surplus task of this attempt"),
         pytest.param(launching(), {}, Act.LATER, id="faster than our own record"),
         pytest.param(launching(), {"receive_count": 5}, Act.DROP, id="faster than our own record, too often"),
-        pytest.param(running(attempt=2), {"receive_count": 5}, Act.DROP, id="old and often"),
+        pytest.param(launching(attempt=2), {}, Act.DROP, id="the run is launching another attempt"),
     ],
 )
 def test_an_event_of_a_stopped_task(run: Run | None, values: dict[str, Any], act: Act) -> None:

@@ -252,7 +252,7 @@ async def test_a_pass_that_is_drained_ends_between_two_effects() -> None:
     drain = Drain()
     drain.begin()
     summary = await world.reconcile(drain)
-    assert (summary.updated, len(world.runs.writes)) == (0, 0)
+    assert (summary.updated, world.runs.writes, world.tasks.described) == (0, [], [])
 
 
 # Stopping.
