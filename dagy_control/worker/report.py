@@ -43,9 +43,9 @@ class TaskRunReporter:
         if task.state is TaskState.RUNNING:
             _log.info("task started", event_type="task_start", **given)
         elif task.retry_at is not None:
-            _log.warning("task is tried again", event_type="task_retry", trace=task.error_traceback, **given)
-        elif task.error_traceback:
-            _log.error("task ended", event_type="task_end", trace=task.error_traceback, **given)
+            _log.warning("task is tried again", event_type="task_retry", trace=task.error_traceback or None, **given)
+        elif task.state in (TaskState.FAILED, TaskState.TIMED_OUT):
+            _log.error("task ended", event_type="task_end", trace=task.error_traceback or None, **given)
         else:
             _log.info("task ended", event_type="task_end", **given)
 

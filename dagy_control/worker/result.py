@@ -43,8 +43,10 @@ async def commit(
         return commit_result(current, result, _ANY_BUDGET, task_arn=task_arn, now=clock.now())
 
     async def settle() -> Run | Refused | None:
-        written, other = await retrying(lambda: writer.settle(run, decide), clock, tries=COMMIT_TRIES, key=run.run_id)
-        return written or other
+        settled: tuple[Run | None, Run | Refused | None] = await retrying(
+            lambda: writer.settle(run, decide), clock, tries=COMMIT_TRIES, key=run.run_id
+        )
+        return settled[0] or settled[1]
 
     try:
         return await within(clock, timeout_s, settle(), name="committing the result")

@@ -4,6 +4,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from typing_extensions import override
 
 from dagy_control.errors import DagyError, Permanent, Transient
 from dagy_control.model.lifecycle import Refused, request_cancel
@@ -256,6 +257,7 @@ class HangingRuns(FakeRuns):
 
     clock: VirtualClock
 
+    @override
     async def change(self, change: Any, op_id: str) -> Run:
         await self.clock.sleep(10_000)
         return await super().change(change, op_id)
