@@ -1,0 +1,86 @@
+"""What goes wrong, decided by the seed: for every port call its latencies and its fate; now and then a crash or a stall."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from dagy_control.model.hashing import hashed_fraction
+
+
+class Fate(StrEnum):
+    """What becomes of one port call."""
+
+    GOOD = "good"
+    THROTTLED = "throttled"
+    ERROR_NOT_APPLIED = "error_not_applied"
+    ERROR_APPLIED = "error_applied"
+    TIMEOUT_NOT_APPLIED = "timeout_not_applied"
+    TIMEOUT_APPLIED = "timeout_applied"
+
+
+class Phase(StrEnum):
+    """The moments of a call at which its host may crash."""
+
+    BEFORE = "before"
+    APPLIED = "applied"
+    DELIVERED = "delivered"
+
+
+BAD_FATES = tuple(fate for fate in Fate if fate is not Fate.GOOD)
+TIMEOUT_S = 20.0
+"""How long a client waits for a lost reply."""
+
+
+@dataclass(frozen=True, slots=True)
+class CrashAt:
+    """Crash the host that makes the `index`-th call of the whole simulation, in this phase."""
+
+    index: int
+    phase: Phase
+
+
+@dataclass(slots=True)
+class FaultPlan:
+    """Draws everything from the seed; nothing after `calm_from_s`. `rate`: the share of calls that go wrong."""
+
+    seed: int
+    rate: float
+    calm_from_s: float
+    crash_at: tuple[CrashAt, ...] = ()
+    outages: tuple[tuple[float, float], ...] = ()
+    stale_s_max: float = 5.0
+    injected: Counter[str] = field(default_factory=Counter)
+    cells: Counter[tuple[str, str]] = field(default_factory=Counter)
+
+    def draw(self, *parts: object) -> float:
+        """A number in [0, 1) for these parts, of this seed."""
+        return hashed_fraction(self.seed, *parts)
+
+    def latency_s(self, host: str, number: int, leg: str) -> float:
+        """How long a leg of a call takes: mostly milliseconds, sometimes seconds."""
+        fraction = self.draw("latency", host, number, leg)
+        return 0.002 + 0.03 * fraction + (2.0 * fraction if fraction > 0.97 else 0.0)
+
+    def fate(self, call: str, host: str, number: int, now_s: float) -> Fate:
+        """The fate of a call. During an outage of the control plane nothing gets through."""
+        if any(begin <= now_s < end for begin, end in self.outages):
+            return self._noted(call, Fate.TIMEOUT_NOT_APPLIED)
+        if now_s >= self.calm_from_s or self.draw("fault", host, number) >= self.rate:
+            self.cells[call, Fate.GOOD] += 1
+            return Fate.GOOD
+        return self._noted(call, BAD_FATES[int(self.draw("kind", host, number) * len(BAD_FATES))])
+
+    def crashes(self, index: int, phase: Phase) -> bool:
+        """Whether the caller's host crashes here."""
+        return CrashAt(index, phase) in self.crash_at
+
+    def staleness_s(self, host: str, number: int, now_s: float) -> float:
+        """How far behind an index read is."""
+        if now_s >= self.calm_from_s:
+            return 0.0
+        return self.stale_s_max * self.draw("stale", host, number) ** 4
+
+    def _noted(self, call: str, fate: Fate) -> Fate:
+        self.injected[fate] += 1
+        self.cells[call, fate] += 1
+        return fate

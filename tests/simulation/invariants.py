@@ -1,0 +1,93 @@
+"""What must hold after every step, whatever goes wrong: the nine invariants of the architecture, and liveness at the end."""
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from dagy_control.model.runs import TERMINAL, ResultStatus, Run, RunChange, RunStatus
+from dagy_control.model.tasks import TaskIdentity
+
+
+class Violation(AssertionError):
+    """An invariant does not hold. The message names it."""
+
+
+@dataclass(eq=False)
+class Invariants:
+    """Sees every write, every RunTask and every StopTask as it is applied. `container_alive` tells of a task's container."""
+
+    container_alive: Callable[[str], bool]
+    max_infra_failures: int
+    max_launch_tries: int
+    claimed: defaultdict[tuple[str, int], set[str]] = field(default_factory=lambda: defaultdict(set))
+    tokens: defaultdict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    succeeded_for_real: set[tuple[str, int]] = field(default_factory=set)
+    cancelled_before_result: set[str] = field(default_factory=set)
+
+    def on_write(self, before: Run | None, after: Run, change: RunChange | None) -> None:
+        """A write to a run has taken effect."""
+        if before is None or change is None:
+            return
+        _check(before.status not in TERMINAL, f"4: {after.run_id} changed after it was {before.status}")
+        if "started_at" in change.fields and change.fields["started_at"] is not None:
+            self._on_claim(after)
+        if change.fields.get("result_status") is ResultStatus.SUCCEEDED:
+            self.succeeded_for_real.add((after.run_id, after.attempt))
+        if change.fields.get("cancel_requested_at") and before.committed_result is None:
+            self.cancelled_before_result.add(after.run_id)
+        if after.status is RunStatus.SUCCEEDED:
+            held = (
+                after.result_status is ResultStatus.SUCCEEDED
+                or (after.run_id, after.attempt) in self.succeeded_for_real
+            )
+            _check(held, f"6: {after.run_id} SUCCEEDED without a result of attempt {after.attempt}")
+            _check(
+                after.run_id not in self.cancelled_before_result,
+                f"7: {after.run_id} SUCCEEDED after an acknowledged cancel",
+            )
+        if after.status is RunStatus.FAILED or after.attempt != before.attempt:
+            won = before.committed_result is not None and before.result_status is ResultStatus.SUCCEEDED
+            _check(not won, f"6: the committed success of {after.run_id} was lost")
+        self._check_budgets(after)
+
+    def on_task(self, request: Mapping[str, Any], answer: Mapping[str, Any]) -> None:
+        """RunTask was applied."""
+        for task in answer["tasks"]:
+            tasks = self.tokens[request["clientToken"]]
+            tasks.add(task["taskArn"])
+            _check(len(tasks) == 1, f"2: one launch try made {len(tasks)} tasks: {sorted(tasks)}")
+
+    def on_stop(self, arn: str, run: Run | None, identity: TaskIdentity | None) -> None:
+        """StopTask is applied to a task whose run is as given."""
+        if run is None or identity is None or run.attempt != identity.attempt or run.external_id != arn:
+            return
+        healthy = run.status is RunStatus.RUNNING and self.container_alive(arn)
+        asked = run.cancel_requested_at is not None or run.stop_cause is not None
+        _check(not healthy or asked, f"3: StopTask on the healthy task of {run.run_id} without a cause on record")
+
+    def _on_claim(self, run: Run) -> None:
+        arns = self.claimed[run.run_id, run.attempt]
+        arns.add(run.external_id or "")
+        _check(len(arns) == 1, f"1: {len(arns)} tasks are past the claim of {run.run_id}/{run.attempt}")
+        others = [
+            (attempt, arn)
+            for (run_id, attempt), claimed in self.claimed.items()
+            for arn in claimed
+            if run_id == run.run_id and attempt != run.attempt and self.container_alive(arn)
+        ]
+        _check(not others, f"1: attempts {others} and {run.attempt} of {run.run_id} are past their claim at once")
+
+    def _check_budgets(self, run: Run) -> None:
+        _check(
+            run.user_failures < run.max_attempts, f"5: {run.run_id} had {run.user_failures} user failures and goes on"
+        )
+        _check(
+            run.infra_failures <= self.max_infra_failures, f"5: {run.run_id} had {run.infra_failures} infra failures"
+        )
+        _check(run.launch_try <= self.max_launch_tries, f"5: {run.run_id} is at launch try {run.launch_try}")
+
+
+def _check(holds: bool, problem: str) -> None:
+    if not holds:
+        raise Violation(f"invariant {problem}")

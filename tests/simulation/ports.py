@@ -1,0 +1,170 @@
+"""The ports of one host: each method one call on the network. ECS's is the shipped adapter over the shipped model."""
+
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from dagy_control.errors import Conflict, DagyError, Permanent, Transient
+from dagy_control.local.ecs_errors import EcsError
+from dagy_control.local.ecs_model import EcsModel
+from dagy_control.model.events import ReceivedEvent
+from dagy_control.model.runs import ActiveRun, Run, RunChange, RunStatus, WorkerResult
+from dagy_control.model.suspicions import Suspicion
+from tests.simulation.network import Network, SimClock
+from tests.simulation.servers import EventQueue, RunsTable, SmallStores
+from tests.simulation.sim_loop import Host
+
+PAGE = 25
+
+
+@dataclass(eq=False)
+class SimRuns:
+    """`ports.Runs`."""
+
+    net: Network
+    host: Host
+    table: RunsTable
+
+    async def get(self, run_id: str) -> Run | None:
+        return await self.net.call(self.host, "GetItem", lambda: self.table.get(run_id))
+
+    async def create(self, run: Run, op_id: str) -> Run:
+        return await self.net.call(self.host, "PutItem", lambda: self.table.create(run, op_id))
+
+    async def change(self, change: RunChange, op_id: str) -> Run:
+        return await self.net.call(self.host, "UpdateItem", lambda: self.table.change(change, op_id))
+
+    async def active(
+        self, status: RunStatus, *, executor: str = "ecs", limit: int | None = None
+    ) -> AsyncIterator[Sequence[ActiveRun]]:
+        del executor
+        number = self.net.numbers.get(self.host.name, 0)
+        lag_s = self.net.plan.staleness_s(self.host.name, number, self.net.loop.time())
+        found = await self.net.call(self.host, f"Query {status}", lambda: self.table.active(status, lag_s))
+        for start in range(0, len(found[:limit]), PAGE):
+            yield found[start : start + PAGE]
+
+    async def by_org(self, org_id: str, *, limit: int) -> Sequence[Run]:
+        raise NotImplementedError(org_id, limit)
+
+    async def by_flow(self, org_id: str, flow_name: str, *, limit: int) -> Sequence[Run]:
+        raise NotImplementedError(org_id, flow_name, limit)
+
+    async def by_correlation(self, correlation_id: str, *, limit: int) -> Sequence[Run]:
+        raise NotImplementedError(correlation_id, limit)
+
+
+@dataclass(eq=False)
+class SimEcsClient:
+    """What the shipped `EcsTasks` takes for aiobotocore's client. Errors come as the adapter's translation gives them."""
+
+    net: Network
+    host: Host
+    model: EcsModel
+    world_clock: SimClock
+    applied: Callable[[str, dict[str, Any], dict[str, Any]], None]
+
+    async def run_task(self, **request: Any) -> dict[str, Any]:
+        return await self._call("RunTask", request)
+
+    async def describe_tasks(self, **request: Any) -> dict[str, Any]:
+        return await self._call("DescribeTasks", request)
+
+    async def list_tasks(self, **request: Any) -> dict[str, Any]:
+        return await self._call("ListTasks", request)
+
+    async def stop_task(self, **request: Any) -> dict[str, Any]:
+        return await self._call("StopTask", request)
+
+    async def _call(self, operation: str, request: dict[str, Any]) -> dict[str, Any]:
+        def apply() -> dict[str, Any]:
+            try:
+                answer = self.model.handle(operation, request, self.world_clock.now())
+            except EcsError as error:
+                raise _translated(operation, error) from error
+            self.applied(operation, request, answer)
+            return answer
+
+        return await self.net.call(self.host, operation, apply)
+
+
+def _translated(operation: str, error: EcsError) -> DagyError:
+    if error.code == "ThrottlingException":
+        return Transient(f"{operation}: {error.message}", throttled=True)
+    if error.http_status >= 500:
+        return Transient(f"{operation}: {error.message}")
+    if error.code == "ConflictException":
+        return Conflict(f"{operation}: {error.message}", current=error.extra.get("resourceIds"))
+    return Permanent(f"{operation}: {error.code}: {error.message}", code=error.code)
+
+
+class SimCalls:
+    """What the adapter takes for `AwsCalls`: nothing is translated here."""
+
+    def of(self, service: str) -> Any:
+        @contextmanager
+        def call(operation: str) -> Iterator[None]:
+            del operation
+            yield
+
+        del service
+        return call
+
+
+@dataclass(eq=False)
+class SimEvents:
+    """`ports.TaskEvents`. A long poll that finds nothing answers after `wait_s`."""
+
+    net: Network
+    host: Host
+    queue: EventQueue
+    clock: SimClock
+
+    async def receive(self, *, wait_s: float) -> Sequence[ReceivedEvent]:
+        received = await self.net.call(self.host, "ReceiveMessage", self.queue.receive)
+        if not received:
+            await self.clock.sleep(wait_s)
+        return received
+
+    async def delete(self, receipts: Sequence[str]) -> None:
+        await self.net.call(self.host, "DeleteMessageBatch", lambda: self.queue.delete(receipts))
+
+
+@dataclass(eq=False)
+class SimStores:
+    """`ports.Results`, `ports.Suspicions` and `ports.StateTables` in one."""
+
+    net: Network
+    host: Host
+    stores: SmallStores
+
+    async def put(self, run_id: str, task_arn: str, result: WorkerResult) -> None:
+        key = (run_id, result.attempt, task_arn)
+        await self.net.call(self.host, "PutObject", lambda: self.stores.results.__setitem__(key, result))
+
+    async def get(self, run_id: str, attempt: int, task_arn: str) -> WorkerResult | None:
+        return await self.net.call(self.host, "GetObject", lambda: self.stores.results.get((run_id, attempt, task_arn)))
+
+    async def get_many(self, task_arns: Sequence[str]) -> Mapping[str, Suspicion]:
+        def apply() -> dict[str, Suspicion]:
+            return {arn: self.stores.suspicions[arn] for arn in task_arns if arn in self.stores.suspicions}
+
+        return await self.net.call(self.host, "BatchGetItem orphans", apply)
+
+    async def put_many(self, suspicions: Sequence[Suspicion]) -> None:
+        def apply() -> None:
+            self.stores.suspicions.update((each.task_arn, each) for each in suspicions)
+
+        await self.net.call(self.host, "BatchWriteItem orphans", apply)
+
+    async def read(
+        self, table: str, key_attribute: str, keys: Sequence[str], attributes: Sequence[str]
+    ) -> Mapping[str, Mapping[str, Any]]:
+        del key_attribute, attributes
+
+        def apply() -> dict[str, Mapping[str, Any]]:
+            held = self.stores.states.get(table, {})
+            return {key: held[key] for key in keys if key in held}
+
+        return await self.net.call(self.host, "BatchGetItem state", apply)

@@ -1,0 +1,113 @@
+"""The services, in memory and in one instant: the runs table with its lagging index, the queue, S3, the small tables."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from dagy_control.errors import Conflict
+from dagy_control.model.events import ReceivedEvent
+from dagy_control.model.runs import ActiveRun, Run, RunChange, RunStatus, WorkerResult, active_view, applied
+from dagy_control.model.suspicions import Suspicion
+from dagy_control.model.tasks import SeenTask
+
+Watch = Callable[[Run | None, Run, RunChange | None], None]
+
+
+@dataclass(eq=False)
+class RunsTable:
+    """DAGY_RUNS. `history` lets an index read show the past; `watch` sees every write that takes effect."""
+
+    watch: Watch
+    now_s: Callable[[], float]
+    records: dict[str, Run] = field(default_factory=dict)
+    history: dict[str, list[tuple[float, Run]]] = field(default_factory=dict)
+    writes: int = 0
+
+    def get(self, run_id: str) -> Run | None:
+        return self.records.get(run_id)
+
+    def create(self, run: Run, op_id: str) -> Run:
+        current = self.records.get(run.run_id)
+        if current is not None:
+            if current.op_id == op_id:
+                return current
+            raise Conflict(f"run {run.run_id} exists", current=current)
+        self._store(None, replace(run, op_id=op_id), None)
+        return self.records[run.run_id]
+
+    def change(self, change: RunChange, op_id: str) -> Run:
+        current = self.records.get(change.run_id)
+        if current is None or current.version != change.expected_version:
+            if current is not None and current.op_id == op_id:
+                return current
+            raise Conflict(f"run {change.run_id} is not at version {change.expected_version}", current=current)
+        self._store(current, applied(current, change, op_id), change)
+        return self.records[change.run_id]
+
+    def active(self, status: RunStatus, lag_s: float) -> list[ActiveRun]:
+        """The index as it was `lag_s` ago."""
+        at = self.now_s() - lag_s
+        seen = (self._as_of(run_id, at) for run_id in self.records)
+        found = [active_view(run) for run in seen if run is not None and run.status is status]
+        return sorted(found, key=lambda run: (run.active_since.timestamp() if run.active_since else 0.0, run.run_id))
+
+    def _as_of(self, run_id: str, at: float) -> Run | None:
+        return next((run for when, run in reversed(self.history[run_id]) if when <= at), None)
+
+    def _store(self, before: Run | None, after: Run, change: RunChange | None) -> None:
+        self.records[after.run_id] = after
+        versions = self.history.setdefault(after.run_id, [])
+        versions.append((self.now_s(), after))
+        del versions[:-8]
+        self.writes += 1
+        self.watch(before, after, change)
+
+
+@dataclass(eq=False)
+class _Message:
+    body: SeenTask
+    number: int
+    visible_at: float
+    receives: int = 0
+
+
+@dataclass(eq=False)
+class EventQueue:
+    """SQS: at least once, in no order, invisible for a while after each receive."""
+
+    now_s: Callable[[], float]
+    visibility_s: float = 30.0
+    messages: dict[int, _Message] = field(default_factory=dict)
+    sent: int = 0
+
+    def send(self, task: SeenTask, delay_s: float) -> None:
+        self.sent += 1
+        self.messages[self.sent] = _Message(task, self.sent, self.now_s() + delay_s)
+
+    def receive(self) -> Sequence[ReceivedEvent]:
+        ready = sorted((m for m in self.messages.values() if m.visible_at <= self.now_s()), key=lambda m: m.visible_at)
+        for message in ready[:10]:
+            message.visible_at = self.now_s() + self.visibility_s
+            message.receives += 1
+        return [
+            ReceivedEvent(
+                receipt=str(message.number),
+                message_id=str(message.number),
+                task=message.body,
+                receive_count=message.receives,
+            )
+            for message in ready[:10]
+        ]
+
+    def delete(self, receipts: Sequence[str]) -> None:
+        for receipt in receipts:
+            self.messages.pop(int(receipt), None)
+
+
+@dataclass(eq=False)
+class SmallStores:
+    """Result objects, suspicions, state tables."""
+
+    results: dict[tuple[str, int, str], WorkerResult] = field(default_factory=dict)
+    suspicions: dict[str, Suspicion] = field(default_factory=dict)
+    states: dict[str, dict[str, Mapping[str, Any]]] = field(default_factory=dict)

@@ -1,0 +1,136 @@
+"""An event loop of our own: virtual time, hosts that crash as by power cut, hosts that stall.
+
+Every asyncio handle belongs to the host in whose context it was made. A crash drops the host's handles and keeps its tasks
+referenced, so that nothing of it runs any more: no `finally`, no `except CancelledError`. Interleavings come from the
+latencies that the network draws from the seed; the ready queue itself stays first come, first served, so that one seed gives
+one trace on every version of CPython.
+"""
+
+import asyncio
+import contextlib
+import contextvars
+import selectors
+from asyncio import events
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from typing import Any
+
+HOST: "contextvars.ContextVar[Host | None]" = contextvars.ContextVar("HOST", default=None)
+
+
+class Deadlock(AssertionError):
+    """Nothing is ready and nothing is scheduled: the simulation waits for something that never comes."""
+
+
+@dataclass(eq=False)
+class Host:
+    """A machine that runs one process. A restarted process is a new host."""
+
+    name: str
+    alive: bool = True
+    stalled_until: float = 0.0
+    tasks: list["asyncio.Task[Any]"] = field(default_factory=list)
+
+
+class _NoIo(selectors.SelectSelector):
+    """Waits by moving the clock."""
+
+    loop: "SimLoop"
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        if timeout is None:
+            raise Deadlock("nothing is scheduled")
+        self.loop.virtual_s += max(0.0, timeout)
+        return []
+
+
+class SimLoop(asyncio.SelectorEventLoop):
+    """`time()` is virtual, in seconds from 0; it moves only when nothing is ready."""
+
+    def __init__(self) -> None:
+        self.virtual_s = 0.0
+        selector = _NoIo()
+        selector.loop = self
+        super().__init__(selector)
+        self._clock_resolution = 1e-9
+        self._graveyard: list[Any] = []  # kept: letting go of a suspended coroutine would run its `finally`
+        self._over = False
+
+    def time(self) -> float:
+        return self.virtual_s
+
+    def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> Any:
+        raise AssertionError("nothing in the simulation may leave the event loop")
+
+    def call_soon(
+        self, callback: Callable[..., Any], *args: Any, context: contextvars.Context | None = None
+    ) -> asyncio.Handle:
+        host = _host_of(context)
+        if self._over or (host is not None and not host.alive):
+            return self._buried(callback, args, context)
+        if host is not None and host.stalled_until > self.virtual_s:
+            return super().call_at(host.stalled_until, callback, *args, context=context)
+        return super().call_soon(callback, *args, context=context)
+
+    def call_at(
+        self, when: float, callback: Callable[..., Any], *args: Any, context: contextvars.Context | None = None
+    ) -> asyncio.TimerHandle:
+        host = _host_of(context)
+        if host is not None and host.stalled_until > when:
+            when = host.stalled_until
+        return super().call_at(when, callback, *args, context=context)
+
+    def start(self, host: Host, coroutine: Coroutine[Any, Any, Any], name: str) -> "asyncio.Task[Any]":
+        """Start a task on a host."""
+        context = contextvars.copy_context()
+        context.run(HOST.set, host)
+        task = self.create_task(coroutine, name=f"{host.name}: {name}", context=context)
+        host.tasks.append(task)
+        return task
+
+    def crash(self, host: Host) -> None:
+        """The power cut. What the host had asked of others goes on; nothing of its own ever runs again."""
+        host.alive = False
+        for handle in (*self._ready, *self._scheduled):  # type: ignore[attr-defined] # the loop's own queues
+            if _host_of(handle._context) is host:
+                self._graveyard.append((handle._callback, handle._args))
+                handle.cancel()
+        self._graveyard.append(host)
+
+    def stall(self, host: Host, seconds: float) -> None:
+        """The host's event loop stands still for so long, then goes on as if nothing had been."""
+        host.stalled_until = self.virtual_s + seconds
+        for handle in list(self._ready):  # type: ignore[attr-defined] # the loop's own queue
+            if _host_of(handle._context) is host and not handle.cancelled():
+                super().call_at(host.stalled_until, handle._callback, *handle._args, context=handle._context)
+                handle.cancel()
+
+    def _buried(self, callback: Callable[..., Any], args: Any, context: contextvars.Context | None) -> asyncio.Handle:
+        self._graveyard.append((callback, args, context))
+        handle = events.Handle(_nothing, (), self, context)
+        handle.cancel()
+        return handle
+
+    def bury(self) -> None:
+        """At the end, when nobody looks any more: let go of everything that is suspended, whatever its `finally` may try."""
+        self._over = True
+        for task in asyncio.all_tasks(self):
+            task._log_destroy_pending = False  # type: ignore[attr-defined] # what asyncio itself sets for tasks it gives up
+            coroutine = task.get_coro()
+            if coroutine is not None:
+                with contextlib.suppress(BaseException):
+                    coroutine.close()  # type: ignore[union-attr] # every task here runs a coroutine
+        self._graveyard.clear()
+
+    async def shutdown_asyncgens(self) -> None:
+        """Nothing: generators of crashed hosts must not run on."""
+
+
+def _host_of(context: contextvars.Context | None) -> Host | None:
+    if context is None:
+        return HOST.get()
+    return context.get(HOST)
+
+
+def _nothing() -> None:
+    """The callback of a dead host's handle."""

@@ -1,0 +1,181 @@
+"""The agent of the simulated ECS: each container a host of its own, that claims, works, commits, or misbehaves."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from dagy_control.errors import DagyError
+from dagy_control.kernel.record_writer import RecordWriter
+from dagy_control.local.ecs_lifecycle import SignalContainer, StartContainer, StopSignal
+from dagy_control.local.ecs_model import EcsModel
+from dagy_control.model.lifecycle import Refused
+from dagy_control.model.outcomes import EXIT_CLAIM_REFUSED, SHUTDOWN_MESSAGE
+from dagy_control.model.runs import FailureClass, ResultStatus, Run, WorkerResult
+from dagy_control.worker.claim import claim
+from dagy_control.worker.result import commit
+from tests.simulation.network import Network, SimClock
+from tests.simulation.ports import SimRuns, SimStores
+from tests.simulation.servers import RunsTable, SmallStores
+from tests.simulation.sim_loop import Host
+
+OUT_OF_MEMORY = "OutOfMemoryError: Container killed due to memory usage"
+
+
+class Conduct(StrEnum):
+    """How a worker behaves."""
+
+    SUCCEED = "succeed"
+    FAIL = "fail"
+    DIE = "die"
+    OUT_OF_MEMORY = "out_of_memory"
+    NO_RESULT = "no_result"
+    HANG = "hang"
+    LINGER = "linger"
+    NEVER_START = "never_start"
+
+
+CONDUCTS: tuple[tuple[float, Conduct], ...] = (
+    (0.62, Conduct.SUCCEED),
+    (0.72, Conduct.FAIL),
+    (0.80, Conduct.DIE),
+    (0.84, Conduct.OUT_OF_MEMORY),
+    (0.88, Conduct.NO_RESULT),
+    (0.91, Conduct.HANG),
+    (0.94, Conduct.LINGER),
+    (1.00, Conduct.NEVER_START),
+)
+
+
+@dataclass(eq=False)
+class _Container:
+    host: Host
+    conduct: Conduct
+    terminated: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+@dataclass(eq=False)
+class SimAgent:
+    """Starts and signals containers as the model says. `conduct_of` decides how each behaves."""
+
+    net: Network
+    model: EcsModel
+    clock: SimClock
+    table: RunsTable
+    stores: SmallStores
+    containers: dict[str, _Container] = field(default_factory=dict)
+    conducts: dict[str, int] = field(default_factory=dict)
+    calm: Callable[[], bool] = lambda: False
+
+    def alive(self, arn: str) -> bool:
+        """Whether the task's container runs."""
+        container = self.containers.get(arn)
+        return container is not None and container.host.alive
+
+    def start(self, effect: StartContainer) -> None:
+        """Start a container, or fail to."""
+        arn = effect.task_arn
+        conduct = self._conduct(arn)
+        self.conducts[conduct] = self.conducts.get(conduct, 0) + 1
+        if conduct is Conduct.NEVER_START:
+            self.model.container_failed_to_start(arn, "CannotPullContainerError: pull image manifest", self.clock.now())
+            return
+        host = Host(f"worker-{arn.rsplit('/', 1)[1][:6]}")
+        container = self.containers[arn] = _Container(host, conduct)
+        self.model.container_started(arn, self.clock.now())
+        self.net.loop.start(host, self._work(effect, container), "main")
+
+    def signal(self, effect: SignalContainer) -> None:
+        """SIGTERM asks; SIGKILL does not."""
+        container = self.containers.get(effect.task_arn)
+        if container is None or not container.host.alive:
+            return
+        if effect.signal is StopSignal.KILL:
+            self._exit(effect.task_arn, container, 137)
+        else:
+            container.terminated.set()
+
+    def kill(self, host: Host) -> None:
+        """A worker's host crashes: its process is gone."""
+        arn = next(arn for arn, container in self.containers.items() if container.host is host)
+        self._exit(arn, self.containers[arn], 137)
+
+    def _conduct(self, arn: str) -> Conduct:
+        if self.calm():
+            return Conduct.SUCCEED
+        fraction = self.net.plan.draw("conduct", arn)
+        return next(conduct for bound, conduct in CONDUCTS if fraction < bound)
+
+    def _exit(self, arn: str, container: _Container, code: int, reason: str = "") -> None:
+        self.net.say(f"{container.host.name} exits with {code} {reason}".rstrip())
+        self.net.loop.crash(container.host)
+        self.model.container_exited(arn, code, reason, self.clock.now())
+
+    async def _work(self, effect: StartContainer, container: _Container) -> None:
+        arn = effect.task_arn
+        code, reason = await self._run(effect, container)
+        self._exit(arn, container, code, reason)
+
+    async def _run(self, effect: StartContainer, container: _Container) -> tuple[int, str]:
+        """One worker's life: its exit code and, when the platform has one, the reason."""
+        plan, arn, host = self.net.plan, effect.task_arn, container.host
+        await self.clock.sleep(1 + 10 * plan.draw("boot", arn))
+        runs = SimRuns(self.net, host, self.table)
+        numbers = iter(range(1_000_000))
+        writer = RecordWriter(runs, self.clock, lambda: f"{host.name}-{next(numbers)}")
+        run_id, attempt = effect.environment["DAGY_RUN_ID"], int(effect.environment["DAGY_ATTEMPT"])
+        try:
+            claimed = await claim(runs, writer, self.clock, run_id=run_id, attempt=attempt, task_arn=arn)
+        except DagyError:
+            return EXIT_CLAIM_REFUSED, ""
+        if isinstance(claimed, Refused):
+            return EXIT_CLAIM_REFUSED, ""
+        work_s = 20 + 600 * plan.draw("work", arn) ** 2
+        if container.conduct is Conduct.HANG:
+            await self.clock.sleep(1_000_000)
+        if await self._until_terminated(container, work_s):
+            await self._commit(claimed, writer, host, ResultStatus.FAILED, FailureClass.SHUTDOWN, SHUTDOWN_MESSAGE)
+            return 143, ""
+        return await self._end(container.conduct, claimed, writer, host)
+
+    async def _end(self, conduct: Conduct, run: Run, writer: RecordWriter, host: Host) -> tuple[int, str]:
+        match conduct:
+            case Conduct.DIE:
+                return 137, ""
+            case Conduct.OUT_OF_MEMORY:
+                return 137, OUT_OF_MEMORY
+            case Conduct.NO_RESULT:
+                return 0, ""
+            case Conduct.FAIL:
+                await self._commit(run, writer, host, ResultStatus.FAILED, FailureClass.USER_ERROR, "the flow failed")
+                return 1, ""
+            case Conduct.LINGER:
+                await self._commit(run, writer, host, ResultStatus.SUCCEEDED, None, "")
+                await self.clock.sleep(1_000_000)
+        await self._commit(run, writer, host, ResultStatus.SUCCEEDED, None, "")
+        return 0, ""
+
+    async def _until_terminated(self, container: _Container, seconds: float) -> bool:
+        """Work; whether SIGTERM came first."""
+        loop = asyncio.get_running_loop()
+        timer = loop.call_later(seconds, container.terminated.set)
+        before = loop.time()
+        await container.terminated.wait()
+        timer.cancel()
+        return loop.time() - before < seconds - 1e-6
+
+    async def _commit(
+        self,
+        run: Run,
+        writer: RecordWriter,
+        host: Host,
+        status: ResultStatus,
+        failure_class: FailureClass | None,
+        message: str,
+    ) -> None:
+        result = WorkerResult(status=status, attempt=run.attempt, failure_class=failure_class, message=message)
+        results = SimStores(self.net, host, self.stores)
+        try:
+            await commit(run, result, writer=writer, results=results, clock=self.clock, timeout_s=30)
+        except DagyError:
+            self.net.say(f"{host.name} could write its result nowhere")

@@ -1,0 +1,495 @@
+"""Everything together: services, an ECS, one to three replicas of the daemon, a client, chaos; one seed, one story."""
+
+import asyncio
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from prometheus_client import CollectorRegistry
+
+from dagy_control.adapters.ecs_reading import seen_task
+from dagy_control.adapters.ecs_tasks import EcsTasks
+from dagy_control.errors import DagyError
+from dagy_control.events.decide import EventPolicy
+from dagy_control.events.effects import EventEffects
+from dagy_control.events.loop import EventLoop
+from dagy_control.events.metrics import EventMetrics
+from dagy_control.kernel.drain import Drain
+from dagy_control.kernel.limiter import Limiter
+from dagy_control.kernel.record_writer import RecordWriter
+from dagy_control.kernel.telemetry import LoopMetrics
+from dagy_control.kernel.ticker import Loop, Ticker, TickPolicy
+from dagy_control.launching.decide import LaunchPolicy
+from dagy_control.launching.effects import LaunchingEffects
+from dagy_control.launching.loop import LaunchingLoop
+from dagy_control.launching.metrics import LaunchingMetrics
+from dagy_control.launching.request import LaunchTarget
+from dagy_control.local.ecs_faults import Fault, FaultKind
+from dagy_control.local.ecs_lifecycle import SignalContainer, StartContainer
+from dagy_control.local.ecs_model import EcsModel
+from dagy_control.local.ecs_state import Capacity, Lifetimes, Status
+from dagy_control.model.resources import TaskSize
+from dagy_control.model.runs import Run, RunStatus, Transition
+from dagy_control.model.tasks import TaskIdentity
+from dagy_control.orphans.criteria import Criteria
+from dagy_control.orphans.decide import OrphanPolicy
+from dagy_control.orphans.effects import OrphanEffects
+from dagy_control.orphans.loop import OrphanLoop
+from dagy_control.orphans.metrics import OrphanMetrics
+from dagy_control.reconciling.decide import ReconcilePolicy
+from dagy_control.reconciling.effects import ReconcilingEffects
+from dagy_control.reconciling.loop import ReconcilingLoop
+from dagy_control.reconciling.metrics import ReconcilingMetrics
+from dagy_control.requests.cancel import cancel
+from tests.simulation.faults import FaultPlan
+from tests.simulation.invariants import Invariants, Violation
+from tests.simulation.network import Network, SimClock
+from tests.simulation.ports import SimCalls, SimEcsClient, SimEvents, SimRuns, SimStores
+from tests.simulation.servers import EventQueue, RunsTable, SmallStores
+from tests.simulation.sim_loop import Host, SimLoop
+from tests.simulation.workers import SimAgent
+
+CLUSTER = "dagy-sim"
+CONTAINER = "dagy-worker"
+INSTALLATION = "dagy"
+HOUR_S = 3600.0
+
+TARGET = LaunchTarget(
+    installation=INSTALLATION,
+    cluster=CLUSTER,
+    task_definition="dagy-worker",
+    container_name=CONTAINER,
+    subnets=("subnet-1",),
+    security_groups=("sg-1",),
+    assign_public_ip=False,
+    provider_weights={"FARGATE_SPOT": 70, "FARGATE": 30},
+    default_size=TaskSize(1024, 2048),
+)
+LAUNCHING = LaunchPolicy(target=TARGET)
+RECONCILING = ReconcilePolicy(container_name=CONTAINER, default_cluster=CLUSTER)
+EVENTS = EventPolicy(installation=INSTALLATION, container_name=CONTAINER, wait_s=20)
+ORPHANS = OrphanPolicy(
+    cluster=CLUSTER,
+    environment="simulation",
+    criteria=Criteria(installation=INSTALLATION, state_tables=(), max_runtime_hours=1.0),
+    dry_run=False,
+)
+INTERVALS_S = {"launching": 30.0, "reconciling": 90.0, "events": 20.0, "orphans": 600.0}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scenario:
+    """What is tried. Times in simulated seconds; faults and chaos end at `calm_from_s`."""
+
+    seed: int
+    replicas: int = 2
+    runs: int = 20
+    calm_from_s: float = 2 * HOUR_S
+    give_up_s: float = 8 * HOUR_S
+    fault_rate: float = 0.02
+    chaos: bool = True
+    cancels: float = 0.15
+    with_events: bool = True
+    plan: FaultPlan | None = None
+
+    def fault_plan(self) -> FaultPlan:
+        """The faults of the seed, unless given."""
+        return self.plan or FaultPlan(seed=self.seed, rate=self.fault_rate, calm_from_s=self.calm_from_s)
+
+
+@dataclass(slots=True)
+class Report:
+    """One finished story."""
+
+    seed: int
+    simulated_s: float
+    calls: int
+    injected: Counter[str]
+    cells: Counter[tuple[str, str]]
+    statuses: Counter[str]
+    sometimes: Counter[str]
+    trace: list[str] = field(default_factory=list)
+
+
+class World:
+    """One scenario, running."""
+
+    def __init__(self, scenario: Scenario) -> None:
+        self.scenario = scenario
+        self.loop = SimLoop()
+        self.plan = scenario.fault_plan()
+        self.clock = SimClock(self.loop)
+        self.net = Network(self.loop, self.plan, self._crashed)
+        self.model = EcsModel(
+            lifetimes=Lifetimes(visible_after_s=20 * self.plan.draw("visible")), seed=f"sim-{scenario.seed}"
+        )
+        self.model.registry.create_cluster(CLUSTER)
+        self.model.registry.register(_definition(), self.clock.now())
+        self.stores = SmallStores()
+        self.queue = EventQueue(self.loop.time)
+        self.violation: Violation | None = None
+        self.table = RunsTable(self._on_write, self.loop.time)
+        self.agent = SimAgent(self.net, self.model, self.clock, self.table, self.stores, calm=self._is_calm)
+        self.invariants = Invariants(
+            self.agent.alive, RECONCILING.retry.max_infra_failures, LAUNCHING.retry.max_launch_tries
+        )
+        self.sometimes: Counter[str] = Counter()
+        self.daemons: dict[int, Host] = {}
+        self.drains: dict[int, Drain] = {}
+        self.generations: Counter[int] = Counter()
+        self.woken = asyncio.Event()
+        self.world_host = Host("world")
+        self.acknowledged: set[str] = set()
+
+    # The story
+
+    def play(self) -> Report:
+        """Run to the end. Raises `Violation` with the last of the trace."""
+        asyncio.set_event_loop(None)
+        try:
+            main = self.loop.start(self.world_host, self._story(), "story")
+            self.loop.run_until_complete(main)
+        except Violation as violation:
+            raise self._with_trace(violation) from None
+        finally:
+            self.loop.bury()
+            self.loop.close()
+        return Report(
+            seed=self.scenario.seed,
+            simulated_s=self.loop.virtual_s,
+            calls=self.net.calls,
+            injected=self.plan.injected,
+            cells=self.plan.cells,
+            statuses=Counter(run.status.value for run in self.table.records.values()),
+            sometimes=self.sometimes,
+            trace=self.net.trace,
+        )
+
+    def _with_trace(self, violation: Violation) -> Violation:
+        last = "\n".join(self.net.trace[-40:])
+        return Violation(
+            f"{violation}\nseed {self.scenario.seed}; the last events:\n{last}\n"
+            f"replay: python -m tests.simulation --seed {self.scenario.seed} --trace"
+        )
+
+    async def _story(self) -> None:
+        start = self.loop.start
+        start(self.world_host, self._move_ecs(), "ecs")
+        for replica in range(self.scenario.replicas):
+            self._start_daemon(replica)
+        start(Host("client"), self._client(), "client")
+        if self.scenario.chaos:
+            start(self.world_host, self._chaos(), "chaos")
+        await self._until_quiet()
+
+    async def _until_quiet(self) -> None:
+        """Liveness: once faults cease, within a bound every run is terminal and nothing is left running or queued."""
+        await asyncio.sleep(self.scenario.calm_from_s)  # noqa: TID251 - on the simulation's own loop
+        while True:
+            self._raise_violation()
+            unfinished = [run for run in self.table.records.values() if not run.status.is_terminal]
+            alive = [
+                arn
+                for arn, task in self.model.tasks.items()
+                if task.last_status not in (Status.STOPPED, Status.DELETED)
+            ]
+            if not unfinished and not alive and not self.queue.messages:
+                break
+            if self.loop.time() > self.scenario.give_up_s:
+                stuck = [f"{run.run_id} {run.status} attempt {run.attempt}" for run in unfinished]
+                raise Violation(f"liveness: after {self.scenario.give_up_s:g} s there are runs {stuck}, tasks {alive}")
+            await asyncio.sleep(60)  # noqa: TID251 - on the simulation's own loop
+        before = self.table.writes
+        await asyncio.sleep(700)  # noqa: TID251 - on the simulation's own loop
+        self._raise_violation()
+        if self.table.writes != before:
+            raise Violation("liveness: something is written at rest")
+
+    def _raise_violation(self) -> None:
+        if self.violation is not None:
+            raise self.violation
+
+    def _is_calm(self) -> bool:
+        return self.loop.time() >= self.scenario.calm_from_s
+
+    # What is seen
+
+    def _on_write(self, before: Run | None, after: Run, change: Any) -> None:
+        self._guarded(lambda: self.invariants.on_write(before, after, change))
+        if before is not None and before.status is not after.status:
+            self.net.say(f"    {after.run_id[-4:]} {before.status} -> {after.status} (attempt {after.attempt})")
+            self.sometimes[f"{before.status}->{after.status}"] += 1
+
+    def _on_ecs(self, operation: str, request: dict[str, Any], answer: dict[str, Any]) -> None:
+        self.woken.set()
+        if operation == "RunTask":
+            self._guarded(lambda: self.invariants.on_task(request, answer))
+
+    def _guarded(self, check: Any) -> None:
+        """A violation must not be swallowed by whoever made the call: keep it, and end the story."""
+        try:
+            check()
+        except Violation as violation:
+            self.violation = self.violation or violation
+            self.net.say(f"VIOLATION {violation}")
+
+    # ECS
+
+    async def _move_ecs(self) -> None:
+        while True:
+            self.woken.clear()
+            now = self.clock.now()
+            self.model.advance(now)
+            for effect in self.model.drain_effects():
+                if isinstance(effect, StartContainer):
+                    self.agent.start(effect)
+                elif isinstance(effect, SignalContainer):
+                    self.agent.signal(effect)
+            for event in self.model.drain_events(now):
+                self._deliver(event)
+            due = self.model.next_due()
+            wait_s = 3600.0 if due is None else max(0.0, (due - self.clock.now()).total_seconds())
+            timer = self.loop.call_later(wait_s, self.woken.set)
+            await self.woken.wait()
+            timer.cancel()
+
+    def _deliver(self, event: dict[str, Any]) -> None:
+        if not self.scenario.with_events:
+            return
+        fraction = self.plan.draw("event", self.queue.sent, event["detail"]["taskArn"], event["detail"]["version"])
+        task = seen_task(event["detail"])
+        calm = self._is_calm()
+        if not calm and fraction < 0.05:
+            self.plan.injected["event lost"] += 1
+            return
+        self.queue.send(task, 0.1 if calm else 30 * fraction**6)
+        if not calm and fraction > 0.95:
+            self.plan.injected["event duplicated"] += 1
+            self.queue.send(task, 200 * (fraction - 0.95))
+
+    # Daemons
+
+    def _start_daemon(self, replica: int) -> None:
+        self.generations[replica] += 1
+        host = Host(f"daemon-{replica}.{self.generations[replica]}")
+        self.daemons[replica] = host
+        self.drains[replica] = Drain()
+        skew_s = 10 * self.plan.draw("skew", replica) - 5
+        self.net.say(f"{host.name} starts")
+        for loop in self._loops(host, SimClock(self.loop, skew_s)):
+            policy = TickPolicy(interval_s=INTERVALS_S[loop.name], deadline_s=3600)
+            ticker = Ticker(loop, policy, SimClock(self.loop, skew_s), LoopMetrics(CollectorRegistry()), seed=host.name)
+            self.loop.start(host, ticker.run(self.drains[replica]), loop.name)
+
+    def _loops(self, host: Host, clock: SimClock) -> list[Loop]:
+        runs = SimRuns(self.net, host, self.table)
+        stores = SimStores(self.net, host, self.stores)
+        client: Any = SimEcsClient(self.net, host, self.model, self.clock, self._on_ecs)
+        calls: Any = SimCalls()
+        tasks = WatchedTasks(client, calls, Limiter(clock, share=1 / self.scenario.replicas), self)
+        numbers = iter(range(1_000_000))
+        writer = RecordWriter(runs, clock, lambda: f"{host.name}-{next(numbers)}")
+        registry = CollectorRegistry()
+        loops: list[Loop] = [
+            LaunchingLoop(LAUNCHING, LaunchingEffects(runs, tasks, writer, clock), LaunchingMetrics(registry)),
+            ReconcilingLoop(
+                RECONCILING,
+                ReconcilingEffects(runs, tasks, stores, writer, clock),
+                ReconcilingMetrics(registry),
+                clock,
+            ),
+            OrphanLoop(
+                ORPHANS, OrphanEffects(runs, tasks, stores, stores, writer, clock), OrphanMetrics(registry), clock
+            ),
+        ]
+        if self.scenario.with_events:
+            events = SimEvents(self.net, host, self.queue, clock)
+            loops.append(
+                EventLoop("events", EVENTS, EventEffects(runs, events, stores, writer, clock), EventMetrics(registry))
+            )
+        return loops
+
+    def _crashed(self, host: Host) -> None:
+        """The plan crashes a host in the middle of a call: a daemon comes back, a worker does not."""
+        replica = next((number for number, daemon in self.daemons.items() if daemon is host), None)
+        if replica is not None:
+            self.loop.crash(host)
+            self.loop.start(
+                self.world_host, self._restart(replica, 5 + 60 * self.plan.draw("down", host.name)), "restart"
+            )
+        elif host.name.startswith("worker"):
+            self.agent.kill(host)
+        else:
+            self.loop.crash(host)
+
+    async def _restart(self, replica: int, after_s: float) -> None:
+        await asyncio.sleep(after_s)  # noqa: TID251 - on the simulation's own loop
+        self._start_daemon(replica)
+
+    # The client
+
+    async def _client(self) -> None:
+        clock = self.clock
+        host = Host("client-calls")
+        runs = SimRuns(self.net, host, self.table)
+        numbers = iter(range(1_000_000))
+        writer = RecordWriter(runs, clock, lambda: f"client-{next(numbers)}")
+        for number in range(self.scenario.runs):
+            gap_s = 0.75 * self.scenario.calm_from_s / self.scenario.runs
+            await clock.sleep(2 * gap_s * self.plan.draw("gap", number))
+            run = _run(number, self.plan, clock)
+            try:
+                await writer.create(run)
+            except DagyError:
+                continue  # nobody was told that it exists
+            self.acknowledged.add(run.run_id)
+            if self.plan.draw("cancel", number) < self.scenario.cancels:
+                self.loop.start(host, self._cancel(run.run_id, runs, writer), "cancel")
+
+    async def _cancel(self, run_id: str, runs: SimRuns, writer: RecordWriter) -> None:
+        await self.clock.sleep(300 * self.plan.draw("cancel after", run_id))
+        try:
+            await cancel(runs, writer, self.clock, run_id)
+            self.sometimes["cancel acknowledged"] += 1
+        except DagyError:
+            self.sometimes["cancel not acknowledged"] += 1
+
+    # Chaos
+
+    async def _chaos(self) -> None:
+        step = 0
+        while True:
+            step += 1
+            await asyncio.sleep(60 + 600 * self.plan.draw("chaos gap", step))  # noqa: TID251 - on the simulation's own loop
+            if self._is_calm():
+                return
+            acts = (
+                self._crash_daemon,
+                self._stall_daemon,
+                self._drain_daemon,
+                self._break_task,
+                self._no_capacity,
+                self._kill_worker,
+            )
+            act = acts[int(self.plan.draw("chaos", step) * len(acts))]
+            self.plan.injected[act.__name__.strip("_")] += 1
+            act(step)
+
+    def _replica(self, step: int) -> int:
+        return int(self.plan.draw("who", step) * self.scenario.replicas)
+
+    def _crash_daemon(self, step: int) -> None:
+        replica = self._replica(step)
+        if self.daemons[replica].alive:
+            self.net.say(f"{self.daemons[replica].name} crashes")
+            self._crashed(self.daemons[replica])
+
+    def _stall_daemon(self, step: int) -> None:
+        host = self.daemons[self._replica(step)]
+        seconds = 1 + 120 * self.plan.draw("stall", step)
+        self.net.say(f"{host.name} stalls for {seconds:.0f} s")
+        self.loop.stall(host, seconds)
+
+    def _drain_daemon(self, step: int) -> None:
+        replica = self._replica(step)
+        if self.daemons[replica].alive:
+            self.net.say(f"{self.daemons[replica].name} is told to drain")
+            self.drains[replica].begin()
+            self.loop.start(self.world_host, self._replace(replica, self.daemons[replica]), "replace")
+
+    async def _replace(self, replica: int, old: Host) -> None:
+        """A deployment: the new daemon starts while the old one still drains; ECS kills the old one at last."""
+        self._start_daemon(replica)
+        await asyncio.sleep(30)  # noqa: TID251 - on the simulation's own loop
+        if old.alive:
+            self.loop.crash(old)
+
+    def _break_task(self, step: int) -> None:
+        now = self.clock.now()
+        live = [arn for arn, task in self.model.tasks.items() if task.last_status is Status.RUNNING]
+        if not live:
+            return
+        arn = live[int(self.plan.draw("task", step) * len(live))]
+        fraction = self.plan.draw("how", step)
+        if fraction < 0.5 and self.model.task(arn).capacity is Capacity.FARGATE_SPOT:
+            self.net.say(f"Spot reclaims {arn[-6:]}")
+            self.model.interrupt_spot(arn, now)
+        elif fraction < 0.75:
+            self.net.say(f"the host of {arn[-6:]} fails")
+            self.model.fail_host(arn, now)
+            if arn in self.agent.containers:
+                self.loop.crash(self.agent.containers[arn].host)
+        else:
+            self.model.retire(arn, now)
+        self.woken.set()
+
+    def _no_capacity(self, step: int) -> None:
+        kind = FaultKind.LAUNCH_FAILURE if self.plan.draw("body", step) < 0.5 else FaultKind.START_FAILURE
+        self.model.faults.add(Fault(kind=kind, calls=2))
+
+    def _kill_worker(self, step: int) -> None:
+        live = [container for container in self.agent.containers.values() if container.host.alive]
+        if live:
+            self.agent.kill(live[int(self.plan.draw("victim", step) * len(live))].host)
+            self.woken.set()
+
+
+class WatchedTasks(EcsTasks):
+    """The shipped adapter, whose StopTask is looked at before it is sent: invariant 3 is about the moment of its effect."""
+
+    def __init__(self, client: Any, calls: Any, limiter: Limiter, world: World) -> None:
+        super().__init__(client, calls, limiter)
+        client.applied = self._applied
+        self._world = world
+
+    def _applied(self, operation: str, request: dict[str, Any], answer: dict[str, Any]) -> None:
+        world = self._world
+        if operation == "StopTask":
+            arn = request["task"]
+            identity = TaskIdentity.parse(world.model.task(arn).started_by)
+            run = world.table.get(identity.run_id) if identity else None
+            world._guarded(lambda: world.invariants.on_stop(arn, run, identity))
+            world.sometimes["StopTask"] += 1
+        world._on_ecs(operation, request, answer)
+
+
+def _run(number: int, plan: FaultPlan, clock: SimClock) -> Run:
+    now = clock.now()
+    run_id = f"00000000-0000-4000-8000-{plan.seed % 10**8:08d}{number:04d}"
+    return Run(
+        run_id=run_id,
+        org_id=("acme", "globex")[int(plan.draw("org", number) * 2)],
+        flow_name="flow",
+        flow_version="1",
+        executor="ecs",
+        status=RunStatus.QUEUED,
+        attempt=1,
+        launch_try=1,
+        max_attempts=1 + int(3 * plan.draw("attempts", number)),
+        infra_failures=0,
+        version=1,
+        active_since=now,
+        created_at=now,
+        queued_at=now,
+        correlation_id=run_id,
+        cpu=1024,
+        memory=2048,
+        transitions=(Transition(at=now, from_status="", to_status="QUEUED", attempt=1, by="request", why="launched"),),
+    )
+
+
+def _definition() -> dict[str, Any]:
+    return {
+        "family": "dagy-worker",
+        "networkMode": "awsvpc",
+        "requiresCompatibilities": ["FARGATE"],
+        "cpu": "1024",
+        "memory": "2048",
+        "containerDefinitions": [{"name": CONTAINER, "image": "dagy-worker:1", "entryPoint": ["dagy-worker"]}],
+    }
+
+
+def play(seed: int, **options: Any) -> Report:
+    """The story of a seed: one to three replicas unless said otherwise."""
+    scenario = Scenario(seed=seed, replicas=1 + seed % 3)
+    return World(replace(scenario, **options)).play()
