@@ -14,7 +14,7 @@ from dagy_control.flow_engine.graph import FlowOutcome
 from dagy_control.kernel.clock import Clock
 from dagy_control.kernel.record_writer import RecordWriter
 from dagy_control.kernel.retrying import retrying
-from dagy_control.kernel.tasks import background
+from dagy_control.kernel.tasks import background, within
 from dagy_control.kernel.telemetry import log
 from dagy_control.model.flow_templates import FlowSpecError, Json
 from dagy_control.model.flows import FlowRecord
@@ -42,11 +42,13 @@ class WorkerPolicy:
     """All that the worker is told by the configuration. Times in seconds.
 
     `drain_s`: how long after SIGTERM the tasks in flight may go on; with `stop_grace_s` for the children and the last writes it
-    must fit into the task's stopTimeout (30 by default).
+    must fit into the task's stopTimeout (30 by default). `last_write_s`: for each of the last writes then, first the rows of
+    the tasks, then the result into the table, then into S3; for the rows always, since the result matters more.
     """
 
     drain_s: float = 15.0
     stop_grace_s: float = 5.0
+    last_write_s: float = 3.0
     max_concurrency: int | None = None
     result_write_timeout_s: float = 30.0
     artifact_max_bytes: int = 256 * 1024 * 1024
@@ -106,7 +108,12 @@ class Worker:
 
     async def _attempt(self, run: Run) -> WorkerResult:
         try:
-            with tempfile.TemporaryDirectory(prefix="dagy-", dir=self._policy.work_dir) as folder:
+            if self._policy.work_dir is not None:
+                self._policy.work_dir.mkdir(parents=True, exist_ok=True)
+            # What cannot be removed dies with the container: it must not turn a success into a failure.
+            with tempfile.TemporaryDirectory(
+                prefix="dagy-", dir=self._policy.work_dir, ignore_cleanup_errors=True
+            ) as folder:
                 outcome = await self._run_flow(run, Path(folder))
         except WorkerFailure as failure:
             return _failed(run, failure.failure_class, str(failure))
@@ -145,10 +152,18 @@ class Worker:
                 sys_path=tuple(sys.path),
             ),
         )
-        async with background(reporter.flush_for_ever(), name="task runs"):
-            outcome = await self._runner.run()
-        await reporter.flush()
-        return outcome
+        try:
+            async with background(reporter.flush_for_ever(), name="task runs"):
+                return await self._runner.run()
+        finally:
+            await self._flush(reporter)
+
+    async def _flush(self, reporter: TaskRunReporter) -> None:
+        """The last states of the tasks; given up in time for the result, which matters more."""
+        try:
+            await within(self._clock, self._policy.last_write_s, reporter.flush(), name="writing the last task runs")
+        except TimeoutError as error:
+            _log.warning("last task runs not written", event_type="task_runs_lost", error=str(error))
 
     async def _flow_record(self, run: Run) -> FlowRecord:
         record = await retrying(
@@ -163,6 +178,9 @@ class Worker:
         return record
 
     async def _finish(self, run: Run, result: WorkerResult) -> int:
+        timeout_s = self._policy.result_write_timeout_s
+        if self._shutdown_requested:
+            timeout_s = min(timeout_s, self._policy.last_write_s)
         try:
             committed = await commit(
                 run,
@@ -170,7 +188,7 @@ class Worker:
                 writer=self._writer,
                 results=self._ports.results,
                 clock=self._clock,
-                timeout_s=self._policy.result_write_timeout_s,
+                timeout_s=timeout_s,
             )
         except DagyError as error:
             _log.error("result lost: neither table nor S3 could be written", event_type="result_lost", error=str(error))
