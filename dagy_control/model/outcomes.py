@@ -282,6 +282,14 @@ def _stopped_by_somebody(_seen: Sighting, task: SeenTask) -> Outcome | None:
     return _stopped(FailureClass.STOPPED, f"somebody called StopTask: {task.stopped_reason or 'no reason given'}")
 
 
+def _died_before_claim(seen: Sighting, task: SeenTask) -> Outcome | None:
+    """It exited before its claim was on record: nothing of the user's has run, so it is none of the user's failures."""
+    if seen.exit_code is None or seen.run.started_at is not None:
+        return None
+    why = f"the worker exited with code {seen.exit_code} before it had claimed the attempt ({_words(task)})"
+    return _stopped(FailureClass.INFRASTRUCTURE, why)
+
+
 def _no_result(seen: Sighting, _task: SeenTask) -> Outcome | None:
     """Exit code 0 is not success: only the worker's committed result is."""
     if seen.exit_code != 0:
@@ -313,6 +321,7 @@ TASK_RULES: tuple[tuple[str, Callable[[Sighting, SeenTask], Outcome | None]], ..
     ("out_of_memory", _out_of_memory),
     ("shutdown", _shutdown),
     ("stopped_by_somebody", _stopped_by_somebody),
+    ("died_before_claim", _died_before_claim),
     ("no_result", _no_result),
     ("exit_code", _exit_code),
     ("anything_else", _anything_else),

@@ -224,6 +224,15 @@ def test_a_task_that_ended_without_a_word_of_its_worker(task: SeenTask, failure_
 
 
 DECIDED = [
+    # A worker that died before its claim.
+    (
+        "exit 1 before the claim is none of the user's failures",
+        {"started_at": None},
+        {"code": 1},
+        "FAILED",
+        "INFRASTRUCTURE",
+        "died_before_claim",
+    ),
     # The worker's own word.
     (
         "a committed success beats a Spot reclaim",
