@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from dagy_control.model.resources import (
     FARGATE_MEMORY_MIB,
     TaskSize,
-    nearest_sizes,
     smallest_cpu_for,
     validate_ephemeral_storage,
     validate_size,
@@ -23,7 +22,7 @@ def choose_size(
     ephemeral_storage_gib: int | None,
 ) -> TaskSize:
     """The size of a request. Explicit numbers override those of the profile; memory without CPU takes the smallest CPU that fits."""
-    name = profile or default_profile
+    name = default_profile if profile is None else profile
     base = profiles.get(name)
     if base is None:
         raise RequestRefused(
@@ -34,10 +33,17 @@ def choose_size(
     chosen_memory = memory if memory is not None else base.memory_mib
     chosen_cpu = cpu
     if chosen_cpu is None:
-        chosen_cpu = base.cpu if memory is None or profile else smallest_cpu_for(memory)
+        chosen_cpu = base.cpu if memory is None or profile is not None else smallest_cpu_for(memory)
     if chosen_cpu is None:
-        near = ", ".join(f"{each.memory_mib} MiB" for each in nearest_sizes(min(FARGATE_MEMORY_MIB), chosen_memory))
-        raise RequestRefused("memory", f"no Fargate size has {chosen_memory} MiB; the nearest are {near}")
+        raise RequestRefused("memory", f"no Fargate size has {chosen_memory} MiB; nearest: {_nearest(chosen_memory)}")
     if problem := validate_size(chosen_cpu, chosen_memory):
         raise RequestRefused("memory" if cpu is None else "cpu", problem)
     return TaskSize(chosen_cpu, chosen_memory, ephemeral_storage_gib)
+
+
+def _nearest(memory_mib: int) -> str:
+    """The sizes next below and above this memory, each with the smallest CPU that has it: the CPU was left to us."""
+    every = sorted({memory for memories in FARGATE_MEMORY_MIB.values() for memory in memories})
+    below = [memory for memory in every if memory < memory_mib][-1:]
+    above = [memory for memory in every if memory > memory_mib][:1]
+    return " and ".join(f"{smallest_cpu_for(memory)} CPU / {memory} MiB" for memory in (*below, *above))
