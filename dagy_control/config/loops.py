@@ -153,6 +153,17 @@ class OrphanScannerSettings(Section):
     """State tables to check tagged tasks against. Naming any replaces all. Our own runs are always checked and need none."""
 
 
+class LeaseSettings(Section):
+    """Leases divide the loops among replicas: each loop works in one of them. They only save effort; without them nothing goes wrong."""
+
+    enabled: Flag = Field(default=True, json_schema_extra=RESTART)
+    """Whether a loop waits for its lease. Off: every replica runs every loop, safe and wasteful."""
+    lease_s: Number = Field(30, ge=1, le=300, json_schema_extra=RESTART)
+    """Seconds of a lease; it is renewed every fifth of that. When a replica dies, its loops stand still for about a lease.
+
+    Replicas may differ, as during a deployment."""
+
+
 class ApiSettings(Section):
     """The HTTP face: metrics and health."""
 

@@ -13,6 +13,7 @@ from dagy_control.config.loops import (
     ApiSettings,
     EventsSettings,
     LaunchingSettings,
+    LeaseSettings,
     OrphanScannerSettings,
     ReconcilingSettings,
     WorkerSettings,
@@ -67,6 +68,7 @@ class Settings(BaseSettings):
     reconciling: ReconcilingSettings = Field(default_factory=ReconcilingSettings)
     events: EventsSettings = Field(default_factory=EventsSettings)
     orphans: OrphanScannerSettings = Field(default_factory=OrphanScannerSettings)
+    leases: LeaseSettings = Field(default_factory=LeaseSettings)
     api: ApiSettings = Field(default_factory=ApiSettings)
     worker: WorkerSettings = Field(default_factory=WorkerSettings)
 

@@ -1,5 +1,6 @@
 """The daemon: every loop, the HTTP server, and their ordered end, in one process."""
 
+import platform
 from contextlib import AsyncExitStack
 
 import uvloop
@@ -26,6 +27,7 @@ from dagy_control.events.metrics import EventMetrics
 from dagy_control.kernel.clock import SystemClock
 from dagy_control.kernel.health import Health
 from dagy_control.kernel.lag import LoopLag
+from dagy_control.kernel.leases import LeaseHolder, LeaseKeeper, LeaseMetrics
 from dagy_control.kernel.supervisor import Supervisor
 from dagy_control.kernel.telemetry import LoopMetrics, configure_logging, log, new_registry
 from dagy_control.kernel.ticker import Loop, Ticker, TickPolicy
@@ -39,8 +41,8 @@ from dagy_control.reconciling.effects import ReconcilingEffects
 from dagy_control.reconciling.loop import ReconcilingLoop
 from dagy_control.reconciling.metrics import ReconcilingMetrics
 
-STAGE_LOOPS, STAGE_HTTP = 0, 1
-"""The loops drain first; probes are answered until the last."""
+STAGE_LOOPS, STAGE_LEASES, STAGE_HTTP = 0, 1, 2
+"""The loops drain first; then their leases are given back; probes are answered until the last."""
 
 _log = log("dagy.control")
 
@@ -79,9 +81,13 @@ async def _serve(settings: Settings) -> int:
     async with AsyncExitStack() as stack:
         ports = await stack.enter_async_context(open_ports(settings, registry=registry))
         metrics = LoopMetrics(registry)
+        keeper = _lease_keeper(settings, ports, registry, health, supervisor)
         for loop, policy in _loops(settings, ports, registry):
-            ticker = Ticker(loop, policy, clock, metrics)
+            lease = keeper.keep(lease_name(settings, loop)) if keeper and not isinstance(loop, EventLoop) else None
+            ticker = Ticker(loop, policy, clock, metrics, permit=lease)
             health.register_alive(loop.name, ticker.alive)
+            if lease is not None:
+                health.register_state(f"{loop.name} lease", lease.state)
             supervisor.add(loop.name, ticker.run, stage=STAGE_LOOPS)
         lag = LoopLag(registry, clock)
         health.register_alive("event-loop", lag.alive)
@@ -121,6 +127,30 @@ def _loops(settings: Settings, ports: Ports, registry: CollectorRegistry) -> lis
     else:
         _log.warning("events are off: a stopped task is known by polling only", setting="events.queue_url")
     return loops
+
+
+def lease_name(settings: Settings, loop: Loop) -> str:
+    """The lease of a loop: one for each installation and cluster."""
+    cluster = (settings.ecs.cluster_arn or "").rsplit("/", 1)[-1]
+    return f"{settings.installation}/{cluster}/{loop.name}"
+
+
+def _lease_keeper(
+    settings: Settings, ports: Ports, registry: CollectorRegistry, health: Health, supervisor: Supervisor
+) -> LeaseKeeper | None:
+    """What keeps the leases of the loops; None when they are off: then every replica runs every loop.
+
+    The event loops need none (`events/loop.py`), and neither do commands run by hand: leases only save effort.
+    """
+    if not settings.leases.enabled:
+        return None
+    holder = LeaseHolder(
+        name=f"{platform.node()}/{ports.new_id()}", lease_s=settings.leases.lease_s, new_nonce=ports.new_id
+    )
+    keeper = LeaseKeeper(ports.leases, ports.clock, holder, LeaseMetrics(registry))
+    health.register_ready("leases", keeper.ready)
+    supervisor.add("leases", keeper.run, stage=STAGE_LEASES)
+    return keeper
 
 
 def orphan_loop(

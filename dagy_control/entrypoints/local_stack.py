@@ -75,6 +75,9 @@ interval_s = 3
 grace_s = 3
 dry_run = true
 
+[leases]
+lease_s = 3
+
 [worker]
 drain_s = 2
 

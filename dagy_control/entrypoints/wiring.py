@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry
 
 from dagy_control.adapters.calls import AwsCalls
 from dagy_control.adapters.dynamo_flows import DynamoFlows
+from dagy_control.adapters.dynamo_leases import DynamoLeases
 from dagy_control.adapters.dynamo_orphans import DynamoStateTables, DynamoSuspicions
 from dagy_control.adapters.dynamo_runs import DynamoRuns
 from dagy_control.adapters.dynamo_task_runs import DynamoTaskRuns
@@ -48,6 +49,7 @@ class Ports:
     tasks: EcsTasks
     suspicions: DynamoSuspicions
     state_tables: DynamoStateTables
+    leases: DynamoLeases
     writer: RecordWriter
     new_id: Callable[[], str]
     settings: Settings
@@ -88,6 +90,7 @@ async def open_ports(
             tasks=EcsTasks(clients.ecs, calls, limiter),
             suspicions=DynamoSuspicions(clients.dynamodb, calls, clock, table=tables.orphans),
             state_tables=DynamoStateTables(clients.dynamodb, calls, clock),
+            leases=DynamoLeases(clients.dynamodb, calls, table=tables.leases),
             writer=RecordWriter(runs, clock, new_id),
             new_id=new_id,
             settings=settings,

@@ -10,7 +10,10 @@ NEXT_RECEIVE_S = 0.01
 
 
 class EventLoop:
-    """Ends attempts the moment their task has stopped."""
+    """Ends attempts the moment their task has stopped.
+
+    It needs no lease: SQS divides the messages among the replicas, hiding each from the others while one works on it.
+    """
 
     def __init__(self, name: str, policy: EventPolicy, effects: EventEffects, metrics: EventMetrics) -> None:
         self.name = name

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from dagy_control.kernel.clock import Clock
 from dagy_control.kernel.tasks import within
@@ -12,7 +12,7 @@ OK = "ok"
 
 @dataclass(frozen=True, slots=True)
 class HealthReport:
-    """The answer to a probe: `components` holds, for each thing looked at, "ok" or the reason why it is not."""
+    """The answer to a probe: `components` holds, for each thing looked at, "ok" or the reason why it is not, and the states."""
 
     ok: bool
     components: Mapping[str, str]
@@ -40,13 +40,20 @@ class Health:
         self._timeout_s = timeout_s
         self._alive: dict[str, Callable[[], str | None]] = {}
         self._ready: dict[str, _ReadyCheck] = {}
+        self._states: dict[str, Callable[[], str]] = {}
         self._draining = False
 
     def register_alive(self, name: str, check: Callable[[], str | None]) -> None:
         """Add a check that looks only into this process and answers at once."""
-        if name in self._alive:
+        if name in self._alive or name in self._states:
             raise ValueError(f"there is an alive check {name!r} already")
         self._alive[name] = check
+
+    def register_state(self, name: str, describe: Callable[[], str]) -> None:
+        """Add words about a state to the alive report. They say how things are and never turn it false."""
+        if name in self._states or name in self._alive:
+            raise ValueError(f"there is a state {name!r} already")
+        self._states[name] = describe
 
     def register_ready(self, name: str, check: Callable[[], Awaitable[str | None]]) -> None:
         """Add a check that may ask the outside. What it raises is its reason."""
@@ -61,7 +68,8 @@ class Health:
     def alive(self) -> HealthReport:
         """Whether this process is worth keeping."""
         components = {name: check() or OK for name, check in self._alive.items()}
-        return _report(components)
+        states = {name: describe() for name, describe in self._states.items()}
+        return replace(_report(components), components={**components, **states})
 
     async def ready(self) -> HealthReport:
         """Can this process do its work now? All checks are asked at the same time."""

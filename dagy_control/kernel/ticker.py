@@ -10,6 +10,7 @@ from dagy_control.errors import Conflict, Gone, Permanent, Transient
 from dagy_control.kernel.clock import Clock
 from dagy_control.kernel.drain import Drain
 from dagy_control.kernel.jitter import backoff_s, hashed_fraction
+from dagy_control.kernel.permit import Permit
 from dagy_control.kernel.tasks import background
 from dagy_control.kernel.telemetry import LoopMetrics, log
 
@@ -20,15 +21,16 @@ RELOAD_S = 1.0  # after a Conflict: the other writer is done, the index may need
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """What a loop's tick is given: the time of its start and the wish to stop."""
+    """What a loop's tick is given: the time of its start, the wish to stop, and the leave to act (None: it needs none)."""
 
     now: datetime
     drain: Drain
+    permit: Permit | None = None
 
     @property
-    def draining(self) -> bool:
-        """True once nothing new may be started."""
-        return self.drain.begun
+    def stopping(self) -> bool:
+        """True once nothing new may be started: the process drains, or the lease is lost. Ask it before each effect."""
+        return self.drain.begun or (self.permit is not None and not self.permit.held)
 
 
 class Loop(Protocol):
@@ -81,10 +83,11 @@ class TickOutcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class TickerHealth:
-    """A loop's state, for people and for `Health`."""
+    """A loop's state, for people and for `Health`. `standby`: it has no leave to act; another replica does its work."""
 
     name: str
     paused: bool
+    standby: bool
     ticks: int
     last_success: datetime | None
     running_since: datetime | None
@@ -98,14 +101,25 @@ class Ticker:
     """Runs one loop: never two ticks at once, each at its time, and turns its errors into behaviour.
 
     `policy` may be replaced at any time; a tick under way ends under the new one. `seed` (a replica's name, say) spreads
-    replicas of the same loop.
+    replicas of the same loop. With a `permit` a tick, a triggered one too, starts only while that is held; an overdue one
+    as soon as it is.
     """
 
-    def __init__(self, loop: Loop, policy: TickPolicy, clock: Clock, metrics: LoopMetrics, *, seed: str = "") -> None:
+    def __init__(
+        self,
+        loop: Loop,
+        policy: TickPolicy,
+        clock: Clock,
+        metrics: LoopMetrics,
+        *,
+        seed: str = "",
+        permit: Permit | None = None,
+    ) -> None:
         self._loop = loop
         self._policy = policy
         self._clock = clock
         self._metrics = metrics
+        self._permit = permit
         self._jitter_key = f"{loop.name}/{seed}"
         self._log = log(__name__).bind(loop=loop.name)
         self._woken = asyncio.Event()  # the next tick's time may have changed: look again
@@ -154,6 +168,7 @@ class Ticker:
         return TickerHealth(
             name=self.name,
             paused=self._paused,
+            standby=self._standby,
             ticks=self._ticks,
             last_success=self._last_success,
             running_since=self._running_since,
@@ -176,7 +191,7 @@ class Ticker:
         )
         wait_s: float | None = offset_s
         while True:
-            await drain.interrupt(self._until_due(origin, wait_s))
+            await drain.interrupt(self._until_startable(origin, wait_s))
             if drain.begun:
                 return
             started = self._clock.monotonic()
@@ -187,6 +202,18 @@ class Ticker:
                 self._metrics.overruns.labels(self.name).inc()
             origin = started if wait_s is None and not overran else ended
             wait_s = 0.0 if overran else wait_s
+
+    @property
+    def _standby(self) -> bool:
+        return self._permit is not None and not self._permit.held
+
+    async def _until_startable(self, origin: float, wait_s: float | None) -> None:
+        """Wait until a tick is due and permitted."""
+        await self._until_due(origin, wait_s)
+        while self._permit is not None and not self._permit.held:
+            await self._permit.wait_held()
+            await self._until_due(origin, wait_s)  # it may have been paused meanwhile
+        self._triggered = False
 
     async def _until_due(self, origin: float, wait_s: float | None) -> None:
         """Wait until `wait_s` (None: the interval of the policy as it is by then) after `origin`, or until triggered."""
@@ -200,7 +227,6 @@ class Ticker:
                     await self._woken.wait()
             else:
                 break
-        self._triggered = False
 
     async def _wake_after(self, seconds: float) -> None:
         await self._clock.sleep(seconds)
@@ -215,7 +241,7 @@ class Ticker:
         self._ticks += 1
         self._started_at, self._running_since = self._clock.monotonic(), self._clock.now()
         try:
-            wait_s = await self._loop.tick(Tick(now=self._running_since, drain=drain))
+            wait_s = await self._loop.tick(Tick(now=self._running_since, drain=drain, permit=self._permit))
         except Exception as error:  # noqa: BLE001 - this is the one place that turns every error of a loop into behaviour
             return self._settle(error)
         else:

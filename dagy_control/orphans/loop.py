@@ -39,7 +39,7 @@ class OrphanLoop:
         except TimeoutError as error:
             raise Transient(f"{error}; nothing was judged and nothing stopped") from error
         plan = decide(snapshot, policy, tick.now)
-        stopped = await self._effects.apply(plan, policy, lambda: tick.draining)
+        stopped = await self._effects.apply(plan, policy, lambda: tick.stopping)
         self._metrics.record(plan, stopped)
         if plan.refusal:
             _log.error(

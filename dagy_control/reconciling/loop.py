@@ -36,10 +36,12 @@ class ReconcilingLoop:
         policy = self.policy
         summary = PassSummary()
         lost: list[End] = []
+        whole = True
         began = self._clock.monotonic()
         async with aclosing(self._effects.pages(policy, tick.now)) as pages:
             async for runs in pages:
-                if tick.draining:
+                if tick.stopping:
+                    whole = False  # for good: a lease that comes back must not end runs by a share of half a pass
                     break
                 snapshot = await self._effects.load(runs, policy)
                 plan = decide(snapshot, policy, tick.now)
@@ -56,7 +58,7 @@ class ReconcilingLoop:
                 checked=summary.checked,
                 remedy="check ecs.cluster_arn and the region; then raise reconciling.max_missing_share for one pass if it is true",
             )
-        elif not tick.draining:
+        elif whole and not tick.stopping:
             await self._carry_out(PagePlan(lost, (), (), Counter()), policy, tick, summary)
         summary.duration_seconds = self._clock.monotonic() - began
         self._metrics.record(summary, held=held)
@@ -64,7 +66,7 @@ class ReconcilingLoop:
         return summary
 
     async def _carry_out(self, plan: PagePlan, policy: ReconcilePolicy, tick: Tick, summary: PassSummary) -> None:
-        ends, stops, errors = await self._effects.apply(plan, policy, lambda: tick.draining)
+        ends, stops, errors = await self._effects.apply(plan, policy, lambda: tick.stopping)
         summary.count_ends(ends)
         summary.stopped += len(stops)
         summary.errors += errors

@@ -108,7 +108,7 @@ async def test_an_outage_of_aws_does_not_turn_alive_false_but_a_hung_tick_does()
         name = "launching"
 
         async def tick(self, tick: Tick) -> float | None:
-            if not tick.draining and clock.monotonic() < 1300:
+            if not tick.stopping and clock.monotonic() < 1300:
                 raise Transient("AWS is down")
             await clock.sleep(200)
             return None

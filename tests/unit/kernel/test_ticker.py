@@ -252,9 +252,9 @@ async def test_a_drain_waits_for_the_tick_under_way_and_starts_no_other() -> Non
 async def test_a_tick_sees_that_the_process_drains() -> None:
     drain = Drain()
     tick = Tick(now=VirtualClock().now(), drain=drain)
-    assert not tick.draining
+    assert not tick.stopping
     drain.begin()
-    assert tick.draining
+    assert tick.stopping
 
 
 async def test_a_cancellation_passes_through_the_tick() -> None:
@@ -273,7 +273,7 @@ async def test_a_loop_that_is_always_due_lets_the_others_run() -> None:
         name = "eager"
 
         async def tick(self, tick: Tick) -> float | None:
-            return None if tick.draining else 0.0
+            return None if tick.stopping else 0.0
 
     drain = Drain()
     ticker = Ticker(Eager(), EVERY_10_S, VirtualClock(), LoopMetrics(CollectorRegistry()))
