@@ -19,8 +19,6 @@ from dagy_control.requests.executors import Executor
 from dagy_control.requests.launch import RequestPolicy
 from dagy_control.worker.run import WorkerPolicy
 
-CONFIRM_AFTER_MAX_S = 60.0
-"""A suspicion is confirmed by a scan this much later, or after the grace if that is shorter (embedded cloud only)."""
 DEADLINE_INTERVALS = 20
 DEADLINE_MIN_S = 300.0
 DEADLINE_MAX_S = 3600.0
@@ -188,7 +186,6 @@ def orphan_policy(
         max_stops_per_scan=orphans.max_stops_per_scan,
         max_stop_share=orphans.max_stop_share,
         min_running_for_share=orphans.min_running_for_share,
-        confirm_after_s=min(CONFIRM_AFTER_MAX_S, orphans.grace_s),
         scan_timeout_s=orphans.scan_timeout_s,
     )
 

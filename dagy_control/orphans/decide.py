@@ -16,8 +16,8 @@ SUSPICION_LIFE = timedelta(days=1)
 class OrphanPolicy:
     """All that the scanner is told by the configuration. Times in seconds.
 
-    `confirm_after_s`: how long before a scan the suspicion must have been recorded for "two scans" to mean anything. A scan
-    that finds more orphans than `max_stops_per_scan`, or than `max_stop_share` of all running tasks (from
+    A suspicion counts once it is as old as the grace: a restarted daemon scans again at once, and that is no second look. A
+    scan that finds more orphans than `max_stops_per_scan`, or than `max_stop_share` of all running tasks (from
     `min_running_for_share` on), stops none: so many orphans are more likely a mistake of ours.
     """
 
@@ -28,7 +28,6 @@ class OrphanPolicy:
     max_stops_per_scan: int = 25
     max_stop_share: float = 0.5
     min_running_for_share: int = 10
-    confirm_after_s: float = 60.0
     scan_timeout_s: float = 60.0
 
 
@@ -73,7 +72,7 @@ def decide(snapshot: ScanSnapshot, policy: OrphanPolicy, now: datetime) -> ScanP
         if verdict is Verdict.ORPHAN and judgement.confirm:
             suspicion = _alive(snapshot.suspicions.get(suspect.task.arn), now)
             suspicions.append(_suspicion(suspicion, suspect.task.arn, judgement.reason, now))
-            if suspicion is None or now - suspicion.first_seen < timedelta(seconds=policy.confirm_after_s):
+            if suspicion is None or now - suspicion.first_seen < timedelta(seconds=policy.criteria.grace_s):
                 verdict = Verdict.SUSPECT
         verdicts[verdict] += 1
         if verdict is Verdict.ORPHAN:

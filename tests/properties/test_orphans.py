@@ -133,7 +133,7 @@ def test_what_needs_two_scans_is_stopped_only_on_a_suspicion_that_is_old_enough_
     for orphan in plan.orphans:
         if judge(by_arn[orphan.task_arn], CRITERIA, NOW).confirm:
             suspicion = snapshot.suspicions[orphan.task_arn]
-            assert NOW - suspicion.first_seen >= timedelta(seconds=policy.confirm_after_s)
+            assert NOW - suspicion.first_seen >= timedelta(seconds=policy.criteria.grace_s)
             assert suspicion.expires_at >= NOW
 
 

@@ -70,8 +70,8 @@ def test_a_task_without_a_record_is_only_a_suspect_in_the_first_scan() -> None:
 @pytest.mark.parametrize(
     ("suspicions", "orphan"),
     [
-        pytest.param(suspicion(first_seen=ago(60)), True, id="a minute ago"),
-        pytest.param(suspicion(first_seen=ago(59)), False, id="too short ago to be another scan"),
+        pytest.param(suspicion(first_seen=ago(300)), True, id="a whole grace ago"),
+        pytest.param(suspicion(first_seen=ago(299)), False, id="a daemon that restarts scans again at once"),
         pytest.param(suspicion(first_seen=ago(9000), expires_at=ago(1)), False, id="expired, though not deleted yet"),
     ],
 )
