@@ -12,23 +12,22 @@ from dagy_control.errors import Conflict
 from dagy_control.kernel.clock import Clock
 from dagy_control.kernel.record_writer import RecordWriter
 from dagy_control.model.flow_templates import Json
-from dagy_control.model.flows import FlowRecord, FlowStatus, resolve_parameters
+from dagy_control.model.flows import FlowRecord, FlowStatus, nearest, resolve_parameters
 from dagy_control.model.resources import CapacityProvider, TaskSize
 from dagy_control.model.runs import Run, RunStatus, Transition
 from dagy_control.ports.flows import Flows
+from dagy_control.requests.environment import check_environment
 from dagy_control.requests.executors import Executor, check_executor
 from dagy_control.requests.refusals import RequestRefused
 from dagy_control.requests.sizes import choose_size
 
 ORG_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 CORRELATION_ID = re.compile(r"[A-Za-z0-9_.:/=+@-]{1,128}")
-VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
-ENVIRONMENT_MAX_CHARACTERS = 6_000
-"""Of the 8,192 characters that ECS allows for all overrides; the rest is for ours."""
+CORRELATION_ID_MAX_CHARACTERS = 128
+IDEMPOTENCY_KEY_MAX_CHARACTERS = 256
 PARAMETERS_MAX_CHARACTERS = 100_000
 ATTEMPTS_MAX = 20
-OWN_VARIABLES = frozenset({"DAGY_LOG_LEVEL"})
-"""The only variables of our own that a run's environment may set."""
+PRIORITY_MAX = 1_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +85,7 @@ class Launcher:
         """
         check_executor(self._policy.executors, order.executor)
         _check(order, self._policy)
+        correlation_id = _correlation_id(order, run_id := self._run_id(order))
         size = choose_size(
             self._policy.profiles,
             self._policy.default_profile,
@@ -95,7 +95,7 @@ class Launcher:
             ephemeral_storage_gib=order.ephemeral_storage_gib,
         )
         flow = await self._flow(order)
-        run = _new_run(order, flow, size, self._run_id(order), self._clock.now())
+        run = _new_run(order, flow, size, run_id, correlation_id, self._clock.now())
         try:
             return await self._writer.create(run)
         except Conflict as conflict:
@@ -110,20 +110,46 @@ class Launcher:
 
     async def _flow(self, order: LaunchOrder) -> FlowRecord:
         record = await self._flows.get(order.org_id, order.flow_name, order.flow_version)
-        version = f" version {order.flow_version!r}" if order.flow_version else ""
         if record is None:
-            raise RequestRefused(
-                "flow_name",
-                f"organisation {order.org_id!r} has no flow {order.flow_name!r}{version}; register it first, or see `flows list`",
-            )
+            raise _unknown(order, await self._flows.of_org(order.org_id))
         if record.status is not FlowStatus.ACTIVE:
-            raise RequestRefused(
-                "flow_version", f"flow {order.flow_name!r}{version} is {record.status}; launch another version"
-            )
+            raise _retired(order.flow_name, record.flow_version)
         resolved = resolve_parameters(record.spec, order.parameters)
         if resolved.problems:
             raise RequestRefused("parameters", "; ".join(resolved.problems))
+        if len(json.dumps(dict(order.parameters))) > PARAMETERS_MAX_CHARACTERS:
+            raise RequestRefused(
+                "parameters",
+                f"parameters over {PARAMETERS_MAX_CHARACTERS:,} characters; pass a reference to a file instead",
+            )
         return record
+
+
+def _unknown(order: LaunchOrder, registered: Sequence[FlowRecord]) -> RequestRefused:
+    """Why there is nothing to launch, told by what the organisation has registered."""
+    versions = [record.flow_version for record in registered if record.flow_name == order.flow_name]
+    if not versions:
+        hint = nearest(order.flow_name, {record.flow_name for record in registered})
+        return RequestRefused(
+            "flow_name",
+            f"organisation {order.org_id!r} has no flow {order.flow_name!r}"
+            f"{hint or '; register it first, or see `flows list`'}",
+        )
+    if order.flow_version is None:
+        return _retired(order.flow_name, *versions)
+    return RequestRefused(
+        "flow_version",
+        f"flow {order.flow_name!r} of organisation {order.org_id!r} has no version {order.flow_version!r}; "
+        f"registered: {', '.join(versions)}",
+    )
+
+
+def _retired(flow_name: str, *versions: str) -> RequestRefused:
+    listed = ", ".join(repr(version) for version in versions)
+    return RequestRefused(
+        "flow_version",
+        f"flow {flow_name!r} version {listed} is {FlowStatus.RETIRED}; launch or register another version",
+    )
 
 
 def _check(order: LaunchOrder, policy: RequestPolicy) -> None:
@@ -137,43 +163,36 @@ def _check(order: LaunchOrder, policy: RequestPolicy) -> None:
         value = getattr(order, name)
         if value is not None and not CORRELATION_ID.fullmatch(value):
             raise RequestRefused(name, f"{name} must have 1 to 128 of the characters A-Z a-z 0-9 _ . : / = + @ -")
-    if len(json.dumps(dict(order.parameters))) > PARAMETERS_MAX_CHARACTERS:
+    key = order.idempotency_key
+    if key is not None and not (key.strip() and len(key) <= IDEMPOTENCY_KEY_MAX_CHARACTERS):
         raise RequestRefused(
-            "parameters",
-            f"parameters over {PARAMETERS_MAX_CHARACTERS:,} characters; pass a reference to a file instead",
+            "idempotency_key",
+            f"the idempotency key must have 1 to {IDEMPOTENCY_KEY_MAX_CHARACTERS} characters; leave it out to launch without",
         )
-    _check_environment(order.extra_env_vars, policy)
+    if abs(order.priority) > PRIORITY_MAX:
+        raise RequestRefused("priority", f"priority must be {-PRIORITY_MAX} to {PRIORITY_MAX}, not {order.priority}")
+    check_environment(order.extra_env_vars, policy.providers)
 
 
-def _check_environment(environment: Mapping[str, str], policy: RequestPolicy) -> None:
-    for name in environment:
-        if not VARIABLE_NAME.fullmatch(name):
-            raise RequestRefused("extra_env_vars", f"{name!r} is no name of an environment variable")
-        if name.startswith("DAGY_") and name not in OWN_VARIABLES:
-            raise RequestRefused(
-                "extra_env_vars", f"{name} belongs to dagy_control; a run may set only {', '.join(OWN_VARIABLES)}"
-            )
-    length = sum(len(name) + len(value) + 24 for name, value in environment.items())
-    if length > ENVIRONMENT_MAX_CHARACTERS:
-        sizes = sorted(((len(value), name) for name, value in environment.items()), reverse=True)
-        listed = ", ".join(f"{name} {size}" for size, name in sizes[:10])
-        raise RequestRefused(
-            "extra_env_vars",
-            f"the environment takes {length} characters, {ENVIRONMENT_MAX_CHARACTERS} fit into ECS's overrides; by variable: {listed}",
-        )
-    provider = environment.get("ECS_CAPACITY_PROVIDER")
-    if provider is not None and provider not in policy.providers:
-        raise RequestRefused(
-            "extra_env_vars", f"ECS_CAPACITY_PROVIDER must be one of {', '.join(policy.providers)}, not {provider!r}"
-        )
-
-
-def _new_run(order: LaunchOrder, flow: FlowRecord, size: TaskSize, run_id: str, now: datetime) -> Run:
+def _correlation_id(order: LaunchOrder, run_id: str) -> str:
+    """The run's correlation id: a child's begins with its parent's, so that a search for that finds the batch."""
     parent = order.parent_correlation_id
-    default_correlation = f"{parent}.{run_id[:8]}" if parent else run_id
-    correlation_id = order.correlation_id or default_correlation
-    if parent and not correlation_id.startswith(parent):
-        correlation_id = f"{parent}.{correlation_id}"
+    if not parent:
+        return order.correlation_id or run_id
+    own = order.correlation_id or run_id[:8]
+    correlation_id = own if own.startswith(parent) else f"{parent}.{own}"
+    if len(correlation_id) > CORRELATION_ID_MAX_CHARACTERS:
+        raise RequestRefused(
+            "correlation_id",
+            f"the correlation id {correlation_id!r}, which begins with the parent's, has over {CORRELATION_ID_MAX_CHARACTERS} "
+            "characters; shorten one of them",
+        )
+    return correlation_id
+
+
+def _new_run(
+    order: LaunchOrder, flow: FlowRecord, size: TaskSize, run_id: str, correlation_id: str, now: datetime
+) -> Run:
     return Run(
         run_id=run_id,
         org_id=order.org_id,
@@ -191,7 +210,7 @@ def _new_run(order: LaunchOrder, flow: FlowRecord, size: TaskSize, run_id: str, 
         created_at=now,
         queued_at=now,
         correlation_id=correlation_id,
-        parent_correlation_id=parent,
+        parent_correlation_id=order.parent_correlation_id,
         idempotency_key=order.idempotency_key,
         workload_profile=order.workload_profile,
         cpu=size.cpu,

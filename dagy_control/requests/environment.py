@@ -1,0 +1,45 @@
+"""What a run's environment may hold. Pure."""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+
+from dagy_control.requests.refusals import RequestRefused
+
+VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
+ENVIRONMENT_MAX_CHARACTERS = 6_000
+"""Of the 8,192 characters of JSON that ECS allows for all overrides; the rest is for ours."""
+
+PROVIDER = "ECS_CAPACITY_PROVIDER"
+"""Chooses the capacity provider, as in the runbook."""
+LOG_LEVEL = "DAGY_LOG_LEVEL"
+"""The only variable of our own that a run's environment may set."""
+LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+"""A worker refuses to start with any other, and would be started again and again."""
+
+
+def check_environment(environment: Mapping[str, str], providers: Sequence[str]) -> None:
+    """Refuse what no worker could be started with, what is ours, and what does not fit into ECS's overrides."""
+    for name in environment:
+        if not VARIABLE_NAME.fullmatch(name):
+            raise _refused(f"{name!r} is no name of an environment variable")
+        if name.startswith("DAGY_") and name != LOG_LEVEL:
+            raise _refused(f"{name} belongs to dagy_control; a run may set only {LOG_LEVEL}")
+    level, provider = environment.get(LOG_LEVEL), environment.get(PROVIDER)
+    if level is not None and level.upper() not in LOG_LEVELS:
+        raise _refused(f"{LOG_LEVEL} must be one of {', '.join(LOG_LEVELS)}, not {level!r}")
+    if provider is not None and provider not in providers:
+        raise _refused(f"{PROVIDER} must be one of {', '.join(providers)}, not {provider!r}")
+    entries = {name: len(json.dumps({"name": name, "value": value})) for name, value in environment.items()}
+    length = sum(entries.values()) + 2 * len(entries)
+    if length > ENVIRONMENT_MAX_CHARACTERS:
+        sizes = sorted(((len(json.dumps(value)) - 2, name) for name, value in environment.items()), reverse=True)
+        listed = ", ".join(f"{name} {size}" for size, name in sizes[:10])
+        raise _refused(
+            f"the environment takes {length} characters of JSON, {ENVIRONMENT_MAX_CHARACTERS} fit into ECS's overrides; "
+            f"by variable: {listed}"
+        )
+
+
+def _refused(message: str) -> RequestRefused:
+    return RequestRefused("extra_env_vars", message)
