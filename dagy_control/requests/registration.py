@@ -44,4 +44,4 @@ async def register_flow(
             "flow_version",
             f"flow {spec.name!r} version {spec.version!r} is registered with another artifact; give the flow a new version",
         ) from conflict
-    return record
+    return await flows.get(org_id, spec.name, spec.version) or record  # registered before: since that time
