@@ -153,7 +153,16 @@ async def test_the_event_loops_lag_is_the_worst_of_the_last_minute() -> None:
         drain.begin()
 
 
-@pytest.mark.parametrize("kind", ["alive", "ready"])
+def test_a_state_is_told_beside_the_checks_and_never_turns_alive_false() -> None:
+    health = Health(VirtualClock())
+    health.register_alive("launching", lambda: None)
+    health.register_state("launching lease", lambda: "standing by: held by other, epoch 3")
+    report = health.alive()
+    assert report.ok
+    assert report.components == {"launching": "ok", "launching lease": "standing by: held by other, epoch 3"}
+
+
+@pytest.mark.parametrize("kind", ["alive", "ready", "state"])
 def test_a_name_taken_twice_is_refused(kind: str) -> None:
     clock = VirtualClock()
     health = Health(clock)
@@ -161,6 +170,8 @@ def test_a_name_taken_twice_is_refused(kind: str) -> None:
     def register() -> None:
         if kind == "alive":
             health.register_alive("a", lambda: None)
+        elif kind == "state":
+            health.register_state("a", lambda: "")
         else:
             health.register_ready("a", Check(clock))
 

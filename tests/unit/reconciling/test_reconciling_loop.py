@@ -1,9 +1,11 @@
 """The reconciling loop over stateful fakes: lost tasks, stale pages, failures of one service or another, cancels."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
+from typing_extensions import override
 
 from dagy_control.errors import Permanent, Transient
 from dagy_control.kernel.drain import Drain
@@ -30,6 +32,7 @@ from tests.builders import (
 )
 from tests.fakes.clock import VirtualClock
 from tests.fakes.flows import FakeResults
+from tests.fakes.permit import FakePermit
 from tests.fakes.runs import FakeRuns
 from tests.fakes.tasks import FakeTasks
 
@@ -253,6 +256,31 @@ async def test_a_pass_that_is_drained_ends_between_two_effects() -> None:
     drain.begin()
     summary = await world.reconcile(drain)
     assert (summary.updated, world.runs.writes, world.tasks.described) == (0, [], [])
+
+
+class FlickeringLease(FakePermit):
+    """Held when asked for the first time, not the second, and held again ever after."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = 0
+
+    @property
+    @override
+    def held(self) -> bool:
+        self.asked += 1
+        return self.asked != 2
+
+
+async def test_a_pass_cut_short_by_a_lost_lease_ends_no_missing_run_even_if_the_lease_comes_back() -> None:
+    runs = many(4)
+    world = World(*runs, page_size=1, missing_share_min_tasks=100)
+    await world.reconcile()
+    tick = replace(tick_at(world.clock), permit=FlickeringLease())
+    summary = await world.clock.run(world.loop.reconcile(tick))
+    assert (summary.checked, summary.missing, world.runs.writes) == (1, 1, [])
+    await world.reconcile()
+    assert {run.status for run in world.runs.records.values()} == {RunStatus.FAILED}
 
 
 # Stopping.
