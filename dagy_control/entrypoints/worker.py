@@ -11,7 +11,7 @@ import uvloop
 from dagy_control.adapters.metadata import own_task_arn
 from dagy_control.config import ConfigError, Settings, config_path, load_settings
 from dagy_control.config.catalogue import PREFIX
-from dagy_control.config.environment import NOT_SETTINGS, variable_names
+from dagy_control.config.environment import BARE_NAMES, NOT_SETTINGS, STATE_TABLE_NAMES, variable_names
 from dagy_control.entrypoints.policies import worker_policy
 from dagy_control.entrypoints.wiring import open_ports
 from dagy_control.kernel.telemetry import configure_logging, flush_logs, log
@@ -48,10 +48,12 @@ def known_only(environ: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
     """The environment without `DAGY_*` variables that nobody knows, and their names.
 
     The daemon refuses such a variable as a mistyped setting; a worker must not: its environment holds what others put there.
+    The bare names of the orphan scanner (ENVIRONMENT, DRY_RUN, …) are left out in silence: here they are the flow's own.
     """
     known = {*variable_names(), *NOT_SETTINGS}
     strange = sorted(name for name in environ if name.startswith(PREFIX) and name not in known)
-    return {name: value for name, value in environ.items() if name not in strange}, strange
+    unread = {*strange, *BARE_NAMES, *STATE_TABLE_NAMES}
+    return {name: value for name, value in environ.items() if name not in unread}, strange
 
 
 async def _work(settings: Settings, run_id: str, attempt: int, environ: Mapping[str, str]) -> int:

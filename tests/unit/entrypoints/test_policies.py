@@ -1,0 +1,206 @@
+"""From settings to policies: every setting reaches the room that it is about, and a worker is told what it must know."""
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from dagy_control.config import Settings, load_settings
+from dagy_control.entrypoints import policies
+from dagy_control.entrypoints.worker import known_only
+
+SECTIONS = ("aws", "launching", "reconciling", "events", "orphans", "leases", "worker")
+LAUNCHABLE = {
+    "cluster_arn": "dagy",
+    "execution_role_arn": "arn:aws:iam::123456789012:role/execution",
+    "task_role_arn": "arn:aws:iam::123456789012:role/task",
+    "subnets": ["subnet-1"],
+    "security_groups": ["sg-1"],
+}
+
+READ_ELSEWHERE: Mapping[str, tuple[str, str]] = {
+    "launching.enabled": ("control.py", "decides whether there is a loop, not how it works"),
+    "reconciling.enabled": ("control.py", "decides whether there is a loop, not how it works"),
+    "events.enabled": ("control.py", "decides whether there is a loop, not how it works"),
+    "orphans.enabled": ("control.py", "decides whether there is a loop, not how it works"),
+    "events.queue_url": ("control.py", "an address: the adapter is opened on it"),
+    "events.receivers": ("control.py", "how many such loops there are"),
+    "leases.enabled": ("control.py", "decides whether there are leases"),
+    "leases.lease_s": ("control.py", "the keeper of the leases is made on it"),
+    "aws.account_share": ("wiring.py", "the limiter is made on it"),
+    "aws.rate_scale": ("wiring.py", "the limiter is made on it"),
+    "events.visibility_timeout_s": ("wiring.py", "the adapter's, which asks SQS for it"),
+}
+"""Settings that no policy holds: where they are read instead, and why."""
+
+
+def paths() -> Iterator[str]:
+    """Every setting of the sections, dotted."""
+    for section in SECTIONS:
+        for name in type(getattr(Settings(), section)).model_fields:
+            yield f"{section}.{name}"
+
+
+def settings_with(path: str, value: object) -> Settings:
+    """Settings with this value, the others such that the rules between settings leave room for it."""
+    section, name = path.split(".")
+    roomy: dict[str, dict[str, Any]] = {
+        "aws": {"read_timeout_s": 0.5 if section == "launching" else 30.0},
+        "events": {"wait_s": 0, "queue_url": "https://sqs/queue"},
+        "ecs": LAUNCHABLE,
+    }
+    roomy[section] = {**roomy.get(section, {}), name: value}
+    return Settings(embedded_cloud=True, **roomy)  # type: ignore[arg-type]  # pydantic reads the sections
+
+
+def another_value(path: str) -> Settings:
+    """Valid settings that differ from the default in this one."""
+    section, name = path.split(".")
+    value = getattr(getattr(Settings(), section), name)
+    candidates: list[Any] = [5, "https://sqs/other", Path("/srv/work"), "other"]
+    if isinstance(value, bool):
+        candidates = [not value]
+    elif isinstance(value, int | float):
+        candidates = [value + 1, value / 2, value - 1, value * 2]
+    elif isinstance(value, tuple):
+        candidates = [[{**value[0].model_dump(), "table": "models", "terminal_statuses": ["over"]}]]
+    for candidate in candidates:
+        try:
+            return settings_with(path, candidate)
+        except ValidationError:
+            continue
+    raise AssertionError(f"no other value of {path} is valid: teach this test one")
+
+
+def all_policies(settings: Settings) -> tuple[Any, ...]:
+    return (
+        policies.client_policy(settings),
+        policies.loop_schedule(settings),
+        policies.launch_policy(settings),
+        policies.reconcile_policy(settings),
+        policies.event_policy(settings),
+        policies.orphan_policy(settings),
+        policies.worker_policy(settings),
+    )
+
+
+@pytest.mark.parametrize("path", [path for path in paths() if path not in READ_ELSEWHERE])
+def test_every_setting_reaches_a_policy(path: str) -> None:
+    changed = another_value(path)
+    section, name = path.split(".")
+    same = settings_with(path, getattr(getattr(Settings(), section), name))
+    assert all_policies(changed) != all_policies(same), f"{path} changes no policy: is it read anywhere?"
+
+
+@pytest.mark.parametrize("path", READ_ELSEWHERE)
+def test_a_setting_that_no_policy_holds_is_read_where_the_list_says(path: str) -> None:
+    assert path in set(paths()), f"{path} is no setting any more: take it off the list"
+    file, _why = READ_ELSEWHERE[path]
+    source = (Path(policies.__file__).parent / file).read_text(encoding="utf-8")
+    assert f"settings.{path}" in source
+
+
+@pytest.mark.parametrize("path", [path for path in paths() if path.startswith("worker.")])
+def test_every_setting_of_the_worker_is_passed_to_the_workers_own_environment(path: str) -> None:
+    """Its process reads it there, in the very form that the environment's reader understands."""
+    changed = another_value(path)
+    environment = policies.worker_environment(changed)
+    assert policies.worker_policy(load_settings(None, environment)) == policies.worker_policy(changed)
+
+
+def test_a_worker_is_told_nothing_that_is_the_default_anyway() -> None:
+    """Every variable takes room in the overrides, of which ECS allows 8,192 characters."""
+    assert policies.worker_environment(Settings()) == {}
+
+
+def test_a_worker_is_told_tables_storage_and_log_level_where_they_differ() -> None:
+    settings = Settings(
+        log_level="DEBUG",
+        tables={"runs": "RUNS_2"},
+        storage={"artifact_bucket": "other-bucket"},
+        worker={"drain_s": 5, "default_max_concurrency": 4},
+        launching={"interval_s": 2},
+    )
+    assert policies.worker_environment(settings) == {
+        "DAGY_TABLES__RUNS": "RUNS_2",
+        "DAGY_STORAGE__ARTIFACT_BUCKET": "other-bucket",
+        "DAGY_WORKER__DRAIN_S": "5.0",
+        "DAGY_WORKER__DEFAULT_MAX_CONCURRENCY": "4",
+        "DAGY_LOG_LEVEL": "DEBUG",
+    }
+
+
+def test_a_worker_is_told_the_installation_wide_environment_through_the_launch_target() -> None:
+    settings = Settings(ecs=LAUNCHABLE, tables={"runs": "RUNS_2"})
+    assert policies.launch_policy(settings).target.worker_environment == {"DAGY_TABLES__RUNS": "RUNS_2"}
+
+
+def test_known_only_takes_away_what_nobody_knows_and_names_it() -> None:
+    kept, strange = known_only(
+        {
+            "DAGY_RUN_ID": "r1",
+            "DAGY_ATTEMPT": "1",
+            "DAGY_CORRELATION_ID": "c",
+            "DAGY_CONFIG": "/etc/dagy.toml",
+            "DAGY_TABLES__RUNS": "RUNS_2",
+            "DAGY_TABEL__RUNS": "mistyped",
+            "DAGY_": "",
+            "PATH": "/bin",
+        }
+    )
+    assert strange == ["DAGY_", "DAGY_TABEL__RUNS"]
+    assert kept == {
+        "DAGY_RUN_ID": "r1",
+        "DAGY_ATTEMPT": "1",
+        "DAGY_CORRELATION_ID": "c",
+        "DAGY_CONFIG": "/etc/dagy.toml",
+        "DAGY_TABLES__RUNS": "RUNS_2",
+        "PATH": "/bin",
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("ENVIRONMENT", "my flow's own: prod & co"),
+        ("DRY_RUN", "maybe"),
+        ("MAX_TASK_RUNTIME_HOURS", "soon"),
+        ("ECS_CLUSTER", "not a cluster!"),
+        ("TRADING_STATE_TABLE", "?"),
+    ],
+)
+def test_a_flows_own_variable_with_the_scanners_name_does_not_keep_its_worker_from_starting(
+    name: str, value: str
+) -> None:
+    """They are the orphan scanner's names, and everybody else's: a run may set them for its own code."""
+    kept, strange = known_only({name: value, "DAGY_TABLES__RUNS": "RUNS_2"})
+    assert strange == [], "nothing about it is worth a warning"
+    assert load_settings(None, kept).tables.runs == "RUNS_2"
+
+
+@pytest.mark.parametrize("hours", [None, 2.5])
+@pytest.mark.parametrize("dry_run", [None, True, False])
+def test_a_commands_own_options_override_the_scanners_settings(hours: float | None, dry_run: bool | None) -> None:
+    settings = Settings(orphans={"dry_run": False, "max_runtime_hours": 9})
+    policy = policies.orphan_policy(settings, dry_run=dry_run, max_runtime_hours=hours)
+    assert policy.dry_run is (False if dry_run is None else dry_run)
+    assert policy.criteria.max_runtime_hours == (9 if hours is None else hours)
+
+
+def test_a_state_table_without_a_name_is_switched_off() -> None:
+    assert policies.orphan_policy(Settings()).criteria.state_tables == ()
+
+
+def test_the_executor_lacks_exactly_the_settings_that_are_unset() -> None:
+    executors = policies.request_policy(Settings(ecs={**LAUNCHABLE, "subnets": []})).executors
+    assert executors["ecs"].missing_settings == ("DAGY_ECS_SUBNETS",)
+    assert policies.request_policy(Settings(ecs=LAUNCHABLE)).executors["ecs"].missing_settings == ()
+
+
+def test_a_hung_tick_is_noticed_between_five_minutes_and_an_hour() -> None:
+    schedule = policies.loop_schedule(Settings(launching={"interval_s": 0.5}, orphans={"interval_s": 86400}))
+    deadlines = {each.name: getattr(schedule, each.name).deadline_s for each in dataclasses.fields(schedule)}
+    assert deadlines == {"launching": 300, "reconciling": 600, "events": 300, "orphans": 3600}
