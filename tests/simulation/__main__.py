@@ -41,7 +41,8 @@ def main() -> int:
     took_s = time.perf_counter() - began
     count = len(seeds)
     print(
-        f"{count} seeds green in {took_s:.1f} s ({count / took_s:.1f} a second), {simulated_s / 3600:.0f} simulated hours, {calls:.0f} calls"
+        f"{count} seeds green in {took_s:.1f} s ({count / took_s:.1f} a second), "
+        f"{simulated_s / 3600:.0f} simulated hours, {calls:.0f} calls"
     )
     print(
         f"a seed: {sum(statuses.values()) / count:.1f} runs, {simulated_s / 3600 / count:.1f} hours, {sum(injected.values()) / count:.1f} faults"

@@ -39,15 +39,37 @@ class CrashAt:
     phase: Phase
 
 
+class Weather(StrEnum):
+    """Which calls go wrong more often than the others, for a whole seed."""
+
+    MIXED = "mixed"
+    LAUNCHES = "launches"
+    WRITES = "writes"
+    READS = "reads"
+
+
+STORMS: dict[Weather, tuple[str, ...]] = {
+    Weather.MIXED: (),
+    Weather.LAUNCHES: ("RunTask",),
+    Weather.WRITES: ("UpdateItem", "PutItem", "PutObject"),
+    Weather.READS: ("GetItem", "DescribeTasks", "ListTasks", "BatchGetItem"),
+}
+STORM_RATE = 0.35
+
+
 @dataclass(slots=True)
 class FaultPlan:
-    """Draws everything from the seed; nothing after `calm_from_s`. `rate`: the share of calls that go wrong."""
+    """Draws everything from the seed; nothing after `calm_from_s`. `rate`: the share of calls that go wrong.
+
+    `outages`: from, to, and whether workers feel it too. `weather`: the calls of which a third go wrong.
+    """
 
     seed: int
     rate: float
     calm_from_s: float
+    weather: Weather = Weather.MIXED
     crash_at: tuple[CrashAt, ...] = ()
-    outages: tuple[tuple[float, float], ...] = ()
+    outages: tuple[tuple[float, float, bool], ...] = ()
     stale_s_max: float = 5.0
     injected: Counter[str] = field(default_factory=Counter)
     cells: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -63,9 +85,12 @@ class FaultPlan:
 
     def fate(self, call: str, host: str, number: int, now_s: float) -> Fate:
         """The fate of a call. During an outage of the control plane nothing gets through."""
-        if any(begin <= now_s < end for begin, end in self.outages):
-            return self._noted(call, Fate.TIMEOUT_NOT_APPLIED)
-        if now_s >= self.calm_from_s or self.draw("fault", host, number) >= self.rate:
+        worker = host.startswith("worker")
+        if any(begin <= now_s < end and (everybody or not worker) for begin, end, everybody in self.outages):
+            self.cells[call, Fate.TIMEOUT_NOT_APPLIED] += 1
+            return Fate.TIMEOUT_NOT_APPLIED
+        rate = STORM_RATE if call.startswith(STORMS[self.weather]) and self.weather is not Weather.MIXED else self.rate
+        if now_s >= self.calm_from_s or self.draw("fault", host, number) >= rate:
             self.cells[call, Fate.GOOD] += 1
             return Fate.GOOD
         return self._noted(call, BAD_FATES[int(self.draw("kind", host, number) * len(BAD_FATES))])

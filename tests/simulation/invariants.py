@@ -1,11 +1,12 @@
 """What must hold after every step, whatever goes wrong: the nine invariants of the architecture, and liveness at the end."""
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from datetime import datetime, timedelta
+from typing import Any, Protocol
 
-from dagy_control.model.runs import TERMINAL, ResultStatus, Run, RunChange, RunStatus
+from dagy_control.model.runs import TERMINAL, FailureClass, ResultStatus, Run, RunChange, RunStatus
 from dagy_control.model.tasks import TaskIdentity
 
 
@@ -13,11 +14,42 @@ class Violation(AssertionError):
     """An invariant does not hold. The message names it."""
 
 
+class Truth(Protocol):
+    """What really is, whatever anybody has written or read."""
+
+    def now(self) -> datetime:
+        """The true time."""
+        ...
+
+    def container_alive(self, arn: str) -> bool:
+        """Whether the task's container runs."""
+        ...
+
+    def is_known(self, arn: str) -> bool:
+        """Whether ECS still shows the task."""
+        ...
+
+    def was_reclaimed(self, arn: str) -> bool:
+        """Whether Spot took the task away."""
+        ...
+
+    def is_rightful(self, arn: str) -> bool:
+        """Whether the task is the current one of another system that keeps its records in a state table."""
+        ...
+
+
+USERS_OWN = frozenset({FailureClass.USER_ERROR, FailureClass.NO_RESULT, FailureClass.SHUTDOWN})
+"""Failures that need a worker past its claim: before it, nothing of the user's has run."""
+
+EXIT_GRACE = timedelta(seconds=60)
+"""A worker whose run has just ended is given so long to exit."""
+
+
 @dataclass(eq=False)
 class Invariants:
-    """Sees every write, every RunTask and every StopTask as it is applied. `container_alive` tells of a task's container."""
+    """Sees every write, every RunTask and every StopTask as it is applied. `truth` tells what really is with a task."""
 
-    container_alive: Callable[[str], bool]
+    truth: "Truth"
     max_infra_failures: int
     max_launch_tries: int
     claimed: defaultdict[tuple[str, int], set[str]] = field(default_factory=lambda: defaultdict(set))
@@ -49,6 +81,13 @@ class Invariants:
         if after.status is RunStatus.FAILED or after.attempt != before.attempt:
             won = before.committed_result is not None and before.result_status is ResultStatus.SUCCEEDED
             _check(not won, f"6: the committed success of {after.run_id} was lost")
+        if after.status is RunStatus.FAILED:
+            self._check_class(after)
+        if after.attempt != before.attempt and before.external_id is not None:
+            alive = self.truth.container_alive(before.external_id)
+            _check(
+                not alive, f"1: {after.run_id} goes on to attempt {after.attempt} while the task of the last one runs"
+            )
         self._check_budgets(after)
 
     def on_task(self, request: Mapping[str, Any], answer: Mapping[str, Any]) -> None:
@@ -60,9 +99,13 @@ class Invariants:
 
     def on_stop(self, arn: str, run: Run | None, identity: TaskIdentity | None) -> None:
         """StopTask is applied to a task whose run is as given."""
+        _check(not self.truth.is_rightful(arn), f"3: StopTask on {arn}, the rightful task of another system")
+        if run is not None and run.status is RunStatus.SUCCEEDED and run.external_id == arn and run.completed_at:
+            leaving = self.truth.container_alive(arn) and self.truth.now() - run.completed_at < EXIT_GRACE
+            _check(not leaving, f"3: StopTask on the task of {run.run_id}, which has just succeeded and is leaving")
         if run is None or identity is None or run.attempt != identity.attempt or run.external_id != arn:
             return
-        healthy = run.status is RunStatus.RUNNING and self.container_alive(arn)
+        healthy = run.status is RunStatus.RUNNING and self.truth.container_alive(arn)
         asked = run.cancel_requested_at is not None or run.stop_cause is not None
         _check(not healthy or asked, f"3: StopTask on the healthy task of {run.run_id} without a cause on record")
 
@@ -74,9 +117,30 @@ class Invariants:
             (attempt, arn)
             for (run_id, attempt), claimed in self.claimed.items()
             for arn in claimed
-            if run_id == run.run_id and attempt != run.attempt and self.container_alive(arn)
+            if run_id == run.run_id and attempt != run.attempt and self.truth.container_alive(arn)
         ]
         _check(not others, f"1: attempts {others} and {run.attempt} of {run.run_id} are past their claim at once")
+
+    def _check_class(self, run: Run) -> None:
+        """10: the failure class is true."""
+        claimed = bool(self.claimed[run.run_id, run.attempt])
+        _check(
+            claimed or run.failure_class not in USERS_OWN,
+            f"10: {run.run_id} is {run.failure_class}, but nothing has run",
+        )
+        if run.external_id is None:
+            return
+        if run.failure_class is FailureClass.LOST:
+            known = self.truth.is_known(run.external_id)
+            _check(not known, f"10: {run.run_id} is LOST, but ECS knows its task")
+        if run.failure_class is FailureClass.SHUTDOWN:
+            reclaimed = self.truth.was_reclaimed(run.external_id)
+            _check(not reclaimed, f"10: {run.run_id} is SHUTDOWN, but Spot reclaimed its task")
+
+    def at_the_end(self, run: Run, stored_success: bool) -> None:
+        """Nothing goes on any more."""
+        if run.status is RunStatus.FAILED and run.cancel_requested_at is None:
+            _check(not stored_success, f"6: {run.run_id} FAILED, but its worker left a success in S3")
 
     def _check_budgets(self, run: Run) -> None:
         _check(

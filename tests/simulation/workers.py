@@ -83,7 +83,8 @@ class SimAgent:
         host = Host(f"worker-{arn.rsplit('/', 1)[1][:6]}")
         container = self.containers[arn] = _Container(host, conduct)
         self.model.container_started(arn, self.clock.now())
-        self.net.loop.start(host, self._work(effect, container), "main")
+        ours = "DAGY_RUN_ID" in effect.environment
+        self.net.loop.start(host, self._work(effect, container) if ours else self._strange(container, arn), "main")
 
     def signal(self, effect: SignalContainer) -> None:
         """SIGTERM asks; SIGKILL does not."""
@@ -116,10 +117,18 @@ class SimAgent:
         code, reason = await self._run(effect, container)
         self._exit(arn, container, code, reason)
 
+    async def _strange(self, container: _Container, arn: str) -> None:
+        """A task of somebody else: works for a while, and obeys SIGTERM."""
+        await self._until_terminated(container, 2000)
+        self._exit(arn, container, 0)
+
     async def _run(self, effect: StartContainer, container: _Container) -> tuple[int, str]:
         """One worker's life: its exit code and, when the platform has one, the reason."""
         plan, arn, host = self.net.plan, effect.task_arn, container.host
-        await self.clock.sleep(1 + 10 * plan.draw("boot", arn))
+        slow_s = (
+            4000 * plan.draw("slow boot", arn) if plan.draw("boots slowly", arn) < 0.08 and not self.calm() else 0.0
+        )
+        await self.clock.sleep(1 + 10 * plan.draw("boot", arn) + slow_s)
         runs = SimRuns(self.net, host, self.table)
         numbers = iter(range(1_000_000))
         writer = RecordWriter(runs, self.clock, lambda: f"{host.name}-{next(numbers)}")

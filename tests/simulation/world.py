@@ -1,8 +1,10 @@
 """Everything together: services, an ECS, one to three replicas of the daemon, a client, chaos; one seed, one story."""
 
 import asyncio
+import contextlib
 from collections import Counter
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any
 
 from prometheus_client import CollectorRegistry
@@ -24,14 +26,15 @@ from dagy_control.launching.effects import LaunchingEffects
 from dagy_control.launching.loop import LaunchingLoop
 from dagy_control.launching.metrics import LaunchingMetrics
 from dagy_control.launching.request import LaunchTarget
+from dagy_control.local.ecs_errors import EcsError
 from dagy_control.local.ecs_faults import Fault, FaultKind
 from dagy_control.local.ecs_lifecycle import SignalContainer, StartContainer
 from dagy_control.local.ecs_model import EcsModel
-from dagy_control.local.ecs_state import Capacity, Lifetimes, Status
+from dagy_control.local.ecs_state import Capacity, Lifetimes, Status, StopCode
 from dagy_control.model.resources import TaskSize
-from dagy_control.model.runs import Run, RunStatus, Transition
+from dagy_control.model.runs import ResultStatus, Run, RunStatus, Transition
 from dagy_control.model.tasks import TaskIdentity
-from dagy_control.orphans.criteria import Criteria
+from dagy_control.orphans.criteria import Criteria, StateTable
 from dagy_control.orphans.decide import OrphanPolicy
 from dagy_control.orphans.effects import OrphanEffects
 from dagy_control.orphans.loop import OrphanLoop
@@ -41,7 +44,7 @@ from dagy_control.reconciling.effects import ReconcilingEffects
 from dagy_control.reconciling.loop import ReconcilingLoop
 from dagy_control.reconciling.metrics import ReconcilingMetrics
 from dagy_control.requests.cancel import cancel
-from tests.simulation.faults import FaultPlan
+from tests.simulation.faults import FaultPlan, Weather
 from tests.simulation.invariants import Invariants, Violation
 from tests.simulation.network import Network, SimClock
 from tests.simulation.ports import SimCalls, SimEcsClient, SimEvents, SimRuns, SimStores
@@ -68,12 +71,27 @@ TARGET = LaunchTarget(
 LAUNCHING = LaunchPolicy(target=TARGET)
 RECONCILING = ReconcilePolicy(container_name=CONTAINER, default_cluster=CLUSTER)
 EVENTS = EventPolicy(installation=INSTALLATION, container_name=CONTAINER, wait_s=20)
+TRAINING = StateTable(
+    name="retraining",
+    table="RETRAINING",
+    key_attribute="model_name",
+    task_tag="model_name",
+    status_attribute="status",
+    terminal_statuses=frozenset({"completed", "failed"}),
+    arn_attribute="task_arn",
+    check_arn=True,
+)
 ORPHANS = OrphanPolicy(
     cluster=CLUSTER,
     environment="simulation",
-    criteria=Criteria(installation=INSTALLATION, state_tables=(), max_runtime_hours=1.0),
+    criteria=Criteria(installation=INSTALLATION, state_tables=(TRAINING,), max_runtime_hours=1.0),
     dry_run=False,
 )
+OUTAGE_EVERY = 5
+"""Each fifth seed has an outage of the whole control plane …"""
+OUTAGE_S = 4200.0
+"""… longer than ECS remembers a stopped task, or keeps its token."""
+
 INTERVALS_S = {"launching": 30.0, "reconciling": 90.0, "events": 20.0, "orphans": 600.0}
 
 
@@ -83,18 +101,25 @@ class Scenario:
 
     seed: int
     replicas: int = 2
-    runs: int = 20
+    runs: int = 24
     calm_from_s: float = 2 * HOUR_S
     give_up_s: float = 8 * HOUR_S
     fault_rate: float = 0.02
     chaos: bool = True
-    cancels: float = 0.15
+    cancels: float = 0.3
     with_events: bool = True
     plan: FaultPlan | None = None
 
     def fault_plan(self) -> FaultPlan:
         """The faults of the seed, unless given."""
-        return self.plan or FaultPlan(seed=self.seed, rate=self.fault_rate, calm_from_s=self.calm_from_s)
+        if self.plan is not None:
+            return self.plan
+        plan = FaultPlan(seed=self.seed, rate=self.fault_rate, calm_from_s=self.calm_from_s)
+        plan.weather = tuple(Weather)[self.seed // 3 % len(Weather)]
+        if self.seed % OUTAGE_EVERY == 0:
+            begin_s = 0.4 * self.calm_from_s * plan.draw("outage")
+            plan.outages = ((begin_s, begin_s + OUTAGE_S, plan.draw("everybody") < 0.5),)
+        return plan
 
 
 @dataclass(slots=True)
@@ -130,9 +155,7 @@ class World:
         self.violation: Violation | None = None
         self.table = RunsTable(self._on_write, self.loop.time)
         self.agent = SimAgent(self.net, self.model, self.clock, self.table, self.stores, calm=self._is_calm)
-        self.invariants = Invariants(
-            self.agent.alive, RECONCILING.retry.max_infra_failures, LAUNCHING.retry.max_launch_tries
-        )
+        self.invariants = Invariants(self, RECONCILING.retry.max_infra_failures, LAUNCHING.retry.max_launch_tries)
         self.sometimes: Counter[str] = Counter()
         self.daemons: dict[int, Host] = {}
         self.drains: dict[int, Drain] = {}
@@ -140,6 +163,31 @@ class World:
         self.woken = asyncio.Event()
         self.world_host = Host("world")
         self.acknowledged: set[str] = set()
+        self.trainings: dict[str, str] = {}
+
+    # The truth
+
+    def now(self) -> datetime:
+        """The true time."""
+        return self.clock.now()
+
+    def container_alive(self, arn: str) -> bool:
+        """Whether the task's container runs."""
+        return self.agent.alive(arn)
+
+    def is_known(self, arn: str) -> bool:
+        """Whether ECS still shows the task."""
+        self.model.advance(self.clock.now())
+        task = self.model.tasks.get(arn)
+        return task is not None and task.last_status is not Status.DELETED
+
+    def was_reclaimed(self, arn: str) -> bool:
+        """Whether Spot took the task away."""
+        return self.model.task(arn).stop_code is StopCode.SPOT_INTERRUPTION
+
+    def is_rightful(self, arn: str) -> bool:
+        """Whether the task is the current one of its model, in the other system's own eyes."""
+        return arn in self.trainings.values()
 
     # The story
 
@@ -178,6 +226,7 @@ class World:
         for replica in range(self.scenario.replicas):
             self._start_daemon(replica)
         start(Host("client"), self._client(), "client")
+        start(Host("trainer"), self._train(), "trainer")
         if self.scenario.chaos:
             start(self.world_host, self._chaos(), "chaos")
         await self._until_quiet()
@@ -199,6 +248,9 @@ class World:
                 stuck = [f"{run.run_id} {run.status} attempt {run.attempt}" for run in unfinished]
                 raise Violation(f"liveness: after {self.scenario.give_up_s:g} s there are runs {stuck}, tasks {alive}")
             await asyncio.sleep(60)  # noqa: TID251 - on the simulation's own loop
+        for run in self.table.records.values():
+            left = self.stores.results.get((run.run_id, run.attempt, run.external_id or ""))
+            self.invariants.at_the_end(run, left is not None and left.status is ResultStatus.SUCCEEDED)
         before = self.table.writes
         await asyncio.sleep(700)  # noqa: TID251 - on the simulation's own loop
         self._raise_violation()
@@ -347,12 +399,36 @@ class World:
                 self.loop.start(host, self._cancel(run.run_id, runs, writer), "cancel")
 
     async def _cancel(self, run_id: str, runs: SimRuns, writer: RecordWriter) -> None:
-        await self.clock.sleep(300 * self.plan.draw("cancel after", run_id))
+        await self.clock.sleep(600 * self.plan.draw("cancel after", run_id) ** 2)
         try:
             await cancel(runs, writer, self.clock, run_id)
             self.sometimes["cancel acknowledged"] += 1
         except DagyError:
             self.sometimes["cancel not acknowledged"] += 1
+
+    # Another system on the same cluster
+
+    async def _train(self) -> None:
+        """Retraining jobs that write down their task's ARN late: what the second scan of the orphan scanner is for."""
+        for number in range(8):
+            await self.clock.sleep(self.scenario.calm_from_s / 10)
+            model_name = f"model-{number % 2}"
+            definition = {"cluster": CLUSTER, "taskDefinition": "dagy-worker", "launchType": "FARGATE"}
+            network = {"awsvpcConfiguration": {"subnets": ["subnet-1"]}}
+            tags = [{"key": "model_name", "value": model_name}]
+            try:
+                answer = self.model.handle(
+                    "RunTask", {**definition, "networkConfiguration": network, "tags": tags}, self.clock.now()
+                )
+            except EcsError:
+                continue
+            if not answer["tasks"]:
+                continue
+            arn = self.trainings[model_name] = answer["tasks"][0]["taskArn"]
+            self.woken.set()
+            await self.clock.sleep(600 * self.plan.draw("record", number))
+            record = {"model_name": model_name, "status": "running", "task_arn": arn}
+            self.stores.states.setdefault(TRAINING.table, {})[model_name] = record
 
     # Chaos
 
@@ -370,6 +446,7 @@ class World:
                 self._break_task,
                 self._no_capacity,
                 self._kill_worker,
+                self._ghost,
             )
             act = acts[int(self.plan.draw("chaos", step) * len(acts))]
             self.plan.injected[act.__name__.strip("_")] += 1
@@ -426,6 +503,19 @@ class World:
     def _no_capacity(self, step: int) -> None:
         kind = FaultKind.LAUNCH_FAILURE if self.plan.draw("body", step) < 0.5 else FaultKind.START_FAILURE
         self.model.faults.add(Fault(kind=kind, calls=2))
+
+    def _ghost(self, step: int) -> None:
+        """A task under our name of a run that nobody knows."""
+        identity = TaskIdentity(INSTALLATION, f"ghost-{step}", 1)
+        network = {"awsvpcConfiguration": {"subnets": ["subnet-1"]}}
+        request = {"cluster": CLUSTER, "taskDefinition": "dagy-worker", "launchType": "FARGATE"}
+        with contextlib.suppress(EcsError):
+            self.model.handle(
+                "RunTask",
+                {**request, "networkConfiguration": network, "startedBy": identity.started_by()},
+                self.clock.now(),
+            )
+            self.woken.set()
 
     def _kill_worker(self, step: int) -> None:
         live = [container for container in self.agent.containers.values() if container.host.alive]
