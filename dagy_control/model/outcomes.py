@@ -183,7 +183,9 @@ def _claim_refused(seen: Sighting, _task: SeenTask) -> Outcome | None:
         return None
     if seen.is_cancelled:
         return _CANCELLED
-    return _stopped(FailureClass.INFRASTRUCTURE, "its worker was refused the attempt before anything ran; its log says why")
+    return _stopped(
+        FailureClass.INFRASTRUCTURE, "its worker was refused the attempt before anything ran; its log says why"
+    )
 
 
 def _worker_result(seen: Sighting, _task: SeenTask) -> Outcome | None:

@@ -44,9 +44,8 @@ def main() -> int:
         f"{count} seeds green in {took_s:.1f} s ({count / took_s:.1f} a second), "
         f"{simulated_s / 3600:.0f} simulated hours, {calls:.0f} calls"
     )
-    print(
-        f"a seed: {sum(statuses.values()) / count:.1f} runs, {simulated_s / 3600 / count:.1f} hours, {sum(injected.values()) / count:.1f} faults"
-    )
+    means = (sum(statuses.values()) / count, simulated_s / 3600 / count, sum(injected.values()) / count)
+    print("a seed: {:.1f} runs, {:.1f} hours, {:.1f} faults".format(*means))
     for name, counter in (("faults", injected), ("ends", statuses), ("sometimes", sometimes)):
         print(f"{name}: " + ", ".join(f"{key} {value}" for key, value in counter.most_common()))
     return 0
