@@ -4,7 +4,7 @@ import asyncio
 import os
 import sys
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -65,5 +65,6 @@ def with_ports(config: Path | None, work: Callable[[Ports], Awaitable[T]]) -> T:
 
     with errors_as_sentences():
         settings = read_settings(config)
-        configure_logging(level="ERROR", json=False)
+        with redirect_stdout(sys.stderr):  # where the handler then writes: standard output is for the command's answer
+            configure_logging(level="ERROR", json=False)
         return asyncio.run(run())

@@ -3,6 +3,7 @@
 import importlib
 import json
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -12,6 +13,7 @@ from rich.table import Table
 
 from dagy_control.entrypoints.command import ConfigOption, JsonOption, console, errors_as_sentences, with_ports
 from dagy_control.entrypoints.wiring import Ports
+from dagy_control.errors import DagyError
 from dagy_control.model.flows import FlowRecord
 from dagy_control.requests.refusals import RequestRefused
 from dagy_control.requests.registration import register_flow
@@ -81,21 +83,36 @@ def list_flows(
 
 def build(target: str, source: Path) -> Artifact:
     """The artifact of `MODULE:FLOW`, imported from the source folder. Raises `RequestRefused` when it is not found there."""
-    module_name, colon, attribute = target.partition(":")
-    if not colon:
+    module_name, _, attribute = target.partition(":")
+    if not module_name or not attribute:
         raise RequestRefused("target", f"{target!r} must look like MODULE:FLOW, for instance reports.daily:daily_sales")
     folder = source.resolve()
     sys.path.insert(0, str(folder))
     try:
         module = importlib.import_module(module_name)
-    except ImportError as error:
-        raise RequestRefused("target", f"{module_name} cannot be imported from {folder}: {error}") from error
+    except (Exception, SystemExit) as error:  # importing runs the author's code: anything may come out
+        raise RequestRefused("target", f"{module_name} cannot be imported from {folder}: {_told(error)}") from error
     finally:
         sys.path.remove(str(folder))
     flow = getattr(module, attribute, None)
     if not isinstance(flow, Flow):
         raise RequestRefused("target", f"{module_name} has no flow {attribute!r}; decorate a function with @flow")
-    return build_artifact(flow, folder)
+    try:
+        return build_artifact(flow, folder)
+    except DagyError:
+        raise
+    except Exception as error:  # the flow's body is the author's code too
+        raise RequestRefused(
+            "target", f"flow {attribute!r} of {module_name} cannot be built: {_told(error)}"
+        ) from error
+
+
+def _told(error: BaseException) -> str:
+    """An error of the author's code, and the line that raised it. An import or syntax error names its place itself."""
+    if isinstance(error, ImportError | SyntaxError):
+        return str(error)
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}: {error} ({Path(last.filename).name}, line {last.lineno})"
 
 
 def _document(record: FlowRecord) -> dict[str, object]:
