@@ -8,6 +8,7 @@ from dagy_control.model.flows import TaskState
 from dagy_control.model.runs import Run
 from dagy_control.model.task_runs import TaskRun, task_run_id
 from dagy_control.ports.runs import TaskRuns
+from dagy_control.worker.texts import storable
 
 FLUSH_INTERVAL_S = 1.0
 ERROR_MAX_CHARACTERS = 2000
@@ -82,6 +83,6 @@ class TaskRunReporter:
             completed_at=task.ended_at if task.state.is_terminal else None,
             duration_seconds=None if task.duration_s is None else round(task.duration_s, 3),
             peak_memory_mb=None if task.peak_memory_mb is None else round(task.peak_memory_mb, 1),
-            error_type=task.error_type,
-            error_message=task.error_message[:ERROR_MAX_CHARACTERS] if task.error_message else None,
+            error_type=storable(task.error_type, ERROR_MAX_CHARACTERS) if task.error_type else None,
+            error_message=storable(task.error_message, ERROR_MAX_CHARACTERS) if task.error_message else None,
         )

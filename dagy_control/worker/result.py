@@ -13,6 +13,7 @@ from dagy_control.model.failures import RetryPolicy
 from dagy_control.model.lifecycle import Refused, commit_result
 from dagy_control.model.runs import ActiveRun, Run, RunChange, WorkerResult
 from dagy_control.ports.flows import Results
+from dagy_control.worker.texts import storable
 
 COMMIT_TRIES = 20
 MESSAGE_MAX_CHARACTERS = 2000
@@ -32,7 +33,7 @@ async def commit(
     Raises when neither could: the result is lost, and the run will be judged by what ECS says of the task.
     """
     task_arn = run.external_id or ""
-    result = replace(result, message=result.message[:MESSAGE_MAX_CHARACTERS])
+    result = replace(result, message=storable(result.message, MESSAGE_MAX_CHARACTERS))
     on_record = replace(result, exit_code=None)
 
     def decide(current: ActiveRun) -> RunChange | Run | Refused:

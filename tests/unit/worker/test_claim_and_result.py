@@ -252,6 +252,12 @@ async def test_an_endless_message_is_cut_before_it_is_kept_anywhere() -> None:
     assert len(kept.message) == 2000
 
 
+async def test_a_message_that_no_utf8_can_hold_is_kept_with_question_marks() -> None:
+    world = World(running())
+    await world.commit(result(ResultStatus.FAILED, message="no file \udcff.csv"))
+    assert world.run.result_message == world.run.error_message == "no file ?.csv"
+
+
 class HangingRuns(FakeRuns):
     """A table that never answers a write."""
 

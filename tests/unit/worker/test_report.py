@@ -145,6 +145,14 @@ async def test_a_row_tells_times_memory_and_error_with_the_runs_ids() -> None:
     )
 
 
+async def test_an_error_that_no_utf8_can_hold_does_not_spoil_the_batch_of_its_row() -> None:
+    world = World()
+    await world.change("load", TaskState.FAILED, error_type="E\udcff", error_message="no file \udcff.csv")
+    await world.reporter.flush()
+    row = world.table.records["r1", "0002#load"]
+    assert (row.error_type, row.error_message) == ("E?", "no file ?.csv")
+
+
 async def test_a_task_between_two_attempts_has_not_completed() -> None:
     world = World()
     await world.change("load", TaskState.PENDING, ended_at=NOW, retry_at=NOW, error_type="LookupError")
