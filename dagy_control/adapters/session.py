@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Any, Self
 
 from aiobotocore.config import AioConfig
 from aiobotocore.session import get_session
+from botocore.exceptions import NoRegionError
+
+from dagy_control.errors import Permanent
 
 if TYPE_CHECKING:
     from types_aiobotocore_dynamodb import DynamoDBClient
@@ -61,7 +64,15 @@ class AwsClients:
         async with AsyncExitStack() as stack:
             for service in self._services:
                 client = create(service, region_name=region, config=client_config(self._policy, service))
-                self._clients[service] = await stack.enter_async_context(client)
+                try:
+                    self._clients[service] = await stack.enter_async_context(client)
+                except (
+                    NoRegionError,
+                    ValueError,
+                ) as error:  # botocore's own word for a malformed endpoint is ValueError
+                    raise Permanent(
+                        f"the {service} client cannot be made: {error}; set aws.region (AWS_REGION), and check AWS_ENDPOINT_URL"
+                    ) from error
             self._stack = stack.pop_all()
         return self
 

@@ -28,14 +28,19 @@ app.command()(local_commands.local)
 app.command()(local_commands.demo)
 
 
-@app.callback()
-def root(
-    version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,
-) -> None:
-    """The control plane of Dagy runs on ECS Fargate."""
-    if version:
+def _print_version(wanted: bool) -> None:
+    if wanted:
         print(f"dagy-control {__version__}")
         raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_print_version)
+    ] = False,
+) -> None:
+    """The control plane of Dagy runs on ECS Fargate."""
 
 
 @app.command()

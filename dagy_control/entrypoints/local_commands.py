@@ -4,6 +4,7 @@ import asyncio
 import importlib.util
 import shlex
 import signal
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -55,8 +56,9 @@ async def _local(workdir: Path, port: int) -> int:
         await register_demo_flows(stack.settings(), ORGS)
         daemon = await stack.start_daemon()
         env_file = stack.workdir / "env"
+        path = f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH\n"
         env_file.write_text(
-            "".join(f"export {name}={shlex.quote(value)}\n" for name, value in stack.environment.items())
+            path + "".join(f"export {name}={shlex.quote(value)}\n" for name, value in stack.environment.items())
         )
         out.print(f"daemon   {daemon.url}  (/metrics /healthz /readyz)")
         out.print(f"ECS      {stack.cloud.ecs_url}  (/_local/tasks, /_local/faults)")

@@ -17,7 +17,7 @@ from dagy_control.kernel.limiter import Limiter
 NO_FIELDS: Mapping[str, str] = MappingProxyType({})
 
 CHATTY_LIBRARIES = ("aiobotocore", "botocore", "aiohttp", "asyncio", "urllib3")
-"""Kept at INFO even when we debug: at DEBUG, botocore writes signatures and whole bodies into the log."""
+"""Kept at WARNING even when we debug: below it, botocore writes where credentials come from, signatures and whole bodies."""
 
 
 class _OurHandler(logging.StreamHandler[Any]):
@@ -65,7 +65,7 @@ def configure_logging(*, level: str, json: bool = True, static: Mapping[str, str
         root.removeHandler(old)
     root.addHandler(handler)
     for name in CHATTY_LIBRARIES:
-        logging.getLogger(name).setLevel(max(logging.INFO, root.level))
+        logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
     logging.getLogger("uvicorn").setLevel(max(logging.WARNING, root.level))  # the API room says itself where it listens
 
 

@@ -19,6 +19,7 @@ class LaunchPolicy:
 
     `reply_timeout_s`: a send younger than this may still be answered to whoever sent it. `token_replay_max_age_s`: ECS keeps a
     token at least an hour after its task's end ("Ensuring idempotency", ECS API reference); counted from the first send.
+    `idle_interval_s`: until the next look at an empty queue, which costs a query a shard; None: the loop's interval.
     """
 
     target: LaunchTarget
@@ -29,6 +30,7 @@ class LaunchPolicy:
     not_found_grace_s: float = 600.0
     census_interval_s: float = 10.0
     max_in_flight: int = 32
+    idle_interval_s: float | None = None
     queue_page_limit: int = 1000
 
 

@@ -32,4 +32,5 @@ class LaunchingLoop:
             _log.warning("launch undecided", run_id=outcome.item.run_id, error=str(outcome.error))
         if errors and len(errors) == len(outcomes) and errors[0].error is not None:
             raise errors[0].error
-        return None
+        at_rest = not snapshot.queued and not snapshot.launching
+        return policy.idle_interval_s if at_rest else None

@@ -218,5 +218,5 @@ def _bound_log(path: Path, bytes_max: int) -> None:
             return
         with path.open("rb+") as log:
             log.seek(-(bytes_max // 2), os.SEEK_END)
-            path.with_suffix(".log.1").write_bytes(log.read())
+            path.with_suffix(".log.1").write_bytes(log.read(bytes_max // 2))  # the writer goes on meanwhile
             log.truncate(0)

@@ -230,6 +230,8 @@ def claim_attempt(run: Run, *, attempt: int, task_arn: str, now: datetime) -> Ru
         return Refused(f"the task is being stopped: {run.stop_cause}")
     if run.external_id not in (None, task_arn):
         return Refused(f"another task has this attempt: {run.external_id}")
+    if run.committed_result is not None:
+        return Refused("a result of this attempt is already committed")
     to = RunStatus.RUNNING if run.status is not RunStatus.RUNNING else None
     return _change(
         run, now=now, by="worker", why="the worker claimed the attempt", to=to, external_id=task_arn, started_at=now

@@ -48,6 +48,7 @@ class ReconcilingLoop:
                 lost.extend(plan.lost)
                 summary.checked += len(runs)
                 summary.skipped_young += plan.kept["missing_young"]
+                summary.errors += plan.kept["unreadable"]
                 summary.missing += len(plan.lost) + plan.kept["missing_young"]
                 await self._carry_out(plan, policy, tick, summary)
         held = too_many_lost(len(lost), summary.checked, policy)

@@ -259,3 +259,29 @@ def test_json_on_standard_output_is_json_and_nothing_else(command: list[str]) ->
     result = run(*command, "--json")
     assert result.exit_code == 0
     assert isinstance(json.loads(result.stdout), dict)
+
+
+def test_the_version_is_printed_without_a_command() -> None:
+    answer = CliRunner().invoke(app, ["--version"])
+    assert (answer.exit_code, answer.stdout.split()[0]) == (0, "dagy-control")
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        pytest.param({"AWS_REGION": "", "AWS_DEFAULT_REGION": ""}, id="no region"),
+        pytest.param({"AWS_REGION": "us-east-1", "AWS_ENDPOINT_URL": "nonsense"}, id="a malformed endpoint"),
+    ],
+)
+def test_a_client_that_cannot_be_made_is_a_sentence(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("AWS_ENDPOINT_URL", "AWS_PROFILE", "DAGY_CONFIG"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("AWS_CONFIG_FILE", "/dev/null")
+    answer = CliRunner().invoke(app, ["runs", "list", "--org", "acme"])
+    assert answer.exit_code == 1
+    assert "aws.region" in answer.stderr
+    assert answer.stdout == ""

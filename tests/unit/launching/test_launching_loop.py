@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -23,7 +24,7 @@ from dagy_control.model.lifecycle import (
 )
 from dagy_control.model.runs import FailureClass, Run, RunChange, RunStatus, applied, launch_token
 from dagy_control.ports.tasks import Started
-from tests.builders import ARN, OTHER_ARN, a_run, launching, refusal, target, task_of, tick_at, writer_of
+from tests.builders import ARN, NOW, OTHER_ARN, a_run, launching, refusal, target, task_of, tick_at, writer_of
 from tests.fakes.clock import VirtualClock
 from tests.fakes.runs import FakeRuns
 from tests.fakes.tasks import FakeTasks
@@ -370,3 +371,16 @@ async def test_once_the_drain_begins_nothing_new_is_claimed_not_even_by_who_wait
     await tick
     assert world.run.status is RunStatus.QUEUED
     assert not world.tasks.requests
+
+
+@pytest.mark.parametrize(
+    ("runs", "wait_s"),
+    [
+        pytest.param((), 2.0, id="nothing to do"),
+        pytest.param((a_run(not_before=NOW + timedelta(minutes=1)),), None, id="a run that waits for its time"),
+        pytest.param((launching(),), None, id="a launch without an answer"),
+    ],
+)
+async def test_only_an_empty_queue_is_looked_at_less_often(runs: tuple[Run, ...], wait_s: float | None) -> None:
+    world = World(*runs, idle_interval_s=2.0)
+    assert await world.clock.run(world.loop.tick(tick_at(world.clock))) == wait_s

@@ -209,6 +209,11 @@ def test_a_worker_may_claim_its_attempt(run: Run) -> None:
         pytest.param(launching(attempt=2), "attempt 2", id="another attempt"),
         pytest.param(launching(cancel_requested_at=ago(1)), "cancel", id="a cancel is on record"),
         pytest.param(running(stop_cause=StopCause.START_TIMEOUT), "START_TIMEOUT", id="its task is being stopped"),
+        pytest.param(
+            running(result_status=ResultStatus.FAILED, result_attempt=1),
+            "already committed",
+            id="a restarted container",
+        ),
         pytest.param(running(external_id=OTHER_ARN), OTHER_ARN, id="another task has the attempt"),
     ],
 )

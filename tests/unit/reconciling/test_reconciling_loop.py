@@ -227,7 +227,8 @@ async def test_an_unreadable_s3_is_undecided_not_lost() -> None:
     other = running(run_id="r2", external_id=f"{ARN}-2")
     world = World(running(), other, tasks=[stopped(running(), 0), stopped(other, 1)])
     world.results.next_error("get", Permanent("AccessDenied"))
-    await world.reconcile()
+    summary = await world.reconcile()
+    assert summary.errors == 1
     assert sorted(run.status for run in world.runs.records.values()) == [RunStatus.FAILED, RunStatus.RUNNING]
 
 
