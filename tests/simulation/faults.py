@@ -16,6 +16,7 @@ class Fate(StrEnum):
     ERROR_APPLIED = "error_applied"
     TIMEOUT_NOT_APPLIED = "timeout_not_applied"
     TIMEOUT_APPLIED = "timeout_applied"
+    DENIED = "denied"
 
 
 class Phase(StrEnum):
@@ -26,7 +27,7 @@ class Phase(StrEnum):
     DELIVERED = "delivered"
 
 
-BAD_FATES = tuple(fate for fate in Fate if fate is not Fate.GOOD)
+BAD_FATES = tuple(fate for fate in Fate if fate not in (Fate.GOOD, Fate.DENIED))
 TIMEOUT_S = 20.0
 """How long a client waits for a lost reply."""
 
@@ -57,11 +58,30 @@ STORMS: dict[Weather, tuple[str, ...]] = {
 STORM_RATE = 0.35
 
 
+@dataclass(frozen=True, slots=True)
+class Outage:
+    """From `begin_s` to `end_s` calls that begin with one of `calls` (all, when there is none) get no answer.
+
+    `workers`: whether they feel it too. `denied`: instead of silence, a permission that is gone.
+    """
+
+    begin_s: float
+    end_s: float
+    calls: tuple[str, ...] = ("",)
+    workers: bool = True
+    denied: bool = False
+
+    def hits(self, call: str, host: str, now_s: float) -> bool:
+        """Whether this call falls into it."""
+        felt = self.workers or not host.startswith("worker")
+        return felt and self.begin_s <= now_s < self.end_s and call.startswith(self.calls)
+
+
 @dataclass(slots=True)
 class FaultPlan:
     """Draws everything from the seed; nothing after `calm_from_s`. `rate`: the share of calls that go wrong.
 
-    `outages`: from, to, and whether workers feel it too. `weather`: the calls of which a third go wrong.
+    `weather`: the calls of which a third go wrong.
     """
 
     seed: int
@@ -69,7 +89,7 @@ class FaultPlan:
     calm_from_s: float
     weather: Weather = Weather.MIXED
     crash_at: tuple[CrashAt, ...] = ()
-    outages: tuple[tuple[float, float, bool], ...] = ()
+    outages: tuple[Outage, ...] = ()
     stale_s_max: float = 5.0
     injected: Counter[str] = field(default_factory=Counter)
     cells: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -85,10 +105,11 @@ class FaultPlan:
 
     def fate(self, call: str, host: str, number: int, now_s: float) -> Fate:
         """The fate of a call. During an outage of the control plane nothing gets through."""
-        worker = host.startswith("worker")
-        if any(begin <= now_s < end and (everybody or not worker) for begin, end, everybody in self.outages):
-            self.cells[call, Fate.TIMEOUT_NOT_APPLIED] += 1
-            return Fate.TIMEOUT_NOT_APPLIED
+        outage = next((each for each in self.outages if each.hits(call, host, now_s)), None)
+        if outage is not None:
+            fate = Fate.DENIED if outage.denied else Fate.TIMEOUT_NOT_APPLIED
+            self.cells[call, fate] += 1
+            return fate
         rate = STORM_RATE if call.startswith(STORMS[self.weather]) and self.weather is not Weather.MIXED else self.rate
         if now_s >= self.calm_from_s or self.draw("fault", host, number) >= rate:
             self.cells[call, Fate.GOOD] += 1

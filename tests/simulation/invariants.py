@@ -29,8 +29,16 @@ class Truth(Protocol):
         """Whether ECS still shows the task."""
         ...
 
+    def was_told_of(self, arn: str) -> bool:
+        """Whether an event has told of the task's end."""
+        ...
+
     def was_reclaimed(self, arn: str) -> bool:
         """Whether Spot took the task away."""
+        ...
+
+    def left_success(self, run: Run) -> bool:
+        """Whether the worker of this attempt has left a success in S3."""
         ...
 
     def is_rightful(self, arn: str) -> bool:
@@ -40,6 +48,9 @@ class Truth(Protocol):
 
 USERS_OWN = frozenset({FailureClass.USER_ERROR, FailureClass.NO_RESULT, FailureClass.SHUTDOWN})
 """Failures that need a worker past its claim: before it, nothing of the user's has run."""
+
+NO_TASK = frozenset({FailureClass.LAUNCH_PERMISSION, FailureClass.LAUNCH_CONFIGURATION})
+"""Failures that say that ECS has made no task."""
 
 EXIT_GRACE = timedelta(seconds=60)
 """A worker whose run has just ended is given so long to exit."""
@@ -53,7 +64,7 @@ class Invariants:
     max_infra_failures: int
     max_launch_tries: int
     claimed: defaultdict[tuple[str, int], set[str]] = field(default_factory=lambda: defaultdict(set))
-    tokens: defaultdict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    made: defaultdict[tuple[str, int, int], set[str]] = field(default_factory=lambda: defaultdict(set))
     succeeded_for_real: set[tuple[str, int]] = field(default_factory=set)
     cancelled_before_result: set[str] = field(default_factory=set)
 
@@ -69,10 +80,8 @@ class Invariants:
         if change.fields.get("cancel_requested_at") and before.committed_result is None:
             self.cancelled_before_result.add(after.run_id)
         if after.status is RunStatus.SUCCEEDED:
-            held = (
-                after.result_status is ResultStatus.SUCCEEDED
-                or (after.run_id, after.attempt) in self.succeeded_for_real
-            )
+            by_record = after.result_status is ResultStatus.SUCCEEDED and after.result_attempt == after.attempt
+            held = by_record or self.truth.left_success(after)
             _check(held, f"6: {after.run_id} SUCCEEDED without a result of attempt {after.attempt}")
             _check(
                 after.run_id not in self.cancelled_before_result,
@@ -83,19 +92,18 @@ class Invariants:
             _check(not won, f"6: the committed success of {after.run_id} was lost")
         if after.status is RunStatus.FAILED:
             self._check_class(after)
-        if after.attempt != before.attempt and before.external_id is not None:
-            alive = self.truth.container_alive(before.external_id)
-            _check(
-                not alive, f"1: {after.run_id} goes on to attempt {after.attempt} while the task of the last one runs"
-            )
+        if before.external_id is not None and (after.attempt != before.attempt or after.status in TERMINAL):
+            self._check_task_is_over(before, after, by_worker="result_status" in change.fields)
         self._check_budgets(after)
 
-    def on_task(self, request: Mapping[str, Any], answer: Mapping[str, Any]) -> None:
-        """RunTask was applied."""
+    def on_task(self, run: Run | None, answer: Mapping[str, Any]) -> None:
+        """A daemon's RunTask was applied, for a run that is as given."""
+        if run is None:
+            return
         for task in answer["tasks"]:
-            tasks = self.tokens[request["clientToken"]]
+            tasks = self.made[run.run_id, run.attempt, run.launch_try]
             tasks.add(task["taskArn"])
-            _check(len(tasks) == 1, f"2: one launch try made {len(tasks)} tasks: {sorted(tasks)}")
+            _check(len(tasks) == 1, f"2: one launch try of {run.run_id} made {len(tasks)} tasks")
 
     def on_stop(self, arn: str, run: Run | None, identity: TaskIdentity | None) -> None:
         """StopTask is applied to a task whose run is as given."""
@@ -121,6 +129,15 @@ class Invariants:
         ]
         _check(not others, f"1: attempts {others} and {run.attempt} of {run.run_id} are past their claim at once")
 
+    def _check_task_is_over(self, before: Run, after: Run, *, by_worker: bool) -> None:
+        arn = before.external_id or ""
+        runs_on = self.truth.container_alive(arn) and not by_worker
+        now = f"{after.status}, attempt {after.attempt}"
+        _check(not runs_on, f"1: {after.run_id} is {now}, while the task of attempt {before.attempt} runs")
+        told = self.truth.is_known(arn) or self.truth.was_told_of(arn) or before.committed_result is not None
+        blindly = not told and after.status is RunStatus.QUEUED
+        _check(not blindly, f"11: {after.run_id} is launched again, though nobody knows what its last task has done")
+
     def _check_class(self, run: Run) -> None:
         """10: the failure class is true."""
         claimed = bool(self.claimed[run.run_id, run.attempt])
@@ -128,6 +145,9 @@ class Invariants:
             claimed or run.failure_class not in USERS_OWN,
             f"10: {run.run_id} is {run.failure_class}, but nothing has run",
         )
+        if run.failure_class in NO_TASK:
+            made = self.made[run.run_id, run.attempt, run.launch_try]
+            _check(not made, f"10: {run.run_id} is {run.failure_class}, but RunTask had made a task")
         if run.external_id is None:
             return
         if run.failure_class is FailureClass.LOST:
@@ -137,10 +157,10 @@ class Invariants:
             reclaimed = self.truth.was_reclaimed(run.external_id)
             _check(not reclaimed, f"10: {run.run_id} is SHUTDOWN, but Spot reclaimed its task")
 
-    def at_the_end(self, run: Run, stored_success: bool) -> None:
+    def at_the_end(self, run: Run) -> None:
         """Nothing goes on any more."""
         if run.status is RunStatus.FAILED and run.cancel_requested_at is None:
-            _check(not stored_success, f"6: {run.run_id} FAILED, but its worker left a success in S3")
+            _check(not self.truth.left_success(run), f"6: {run.run_id} FAILED, but its worker left a success in S3")
 
     def _check_budgets(self, run: Run) -> None:
         _check(

@@ -53,9 +53,9 @@ def replaced(owner: object, name: str, value: object) -> Iterator[None]:
             setattr(holder, name, old)
 
 
-def _without_rule(rules: str, name: str) -> Callable[[], Any]:
+def _without_rule(rules: str, *names: str) -> Callable[[], Any]:
     def apply() -> Any:
-        kept = tuple(rule for rule in getattr(outcomes, rules) if rule[0] != name)
+        kept = tuple(rule for rule in getattr(outcomes, rules) if rule[0] not in names)
         return replaced(outcomes, rules, kept)
 
     return apply
@@ -134,7 +134,7 @@ def _shutdown_is_final() -> Any:
 
 
 def _stop_without_cause() -> Any:
-    async def stop(effects: Any, stop: Any) -> bool:
+    async def stop(effects: Any, stop: Any, *_: Any) -> bool:
         await effects._tasks.stop(stop.run.cluster or "", stop.run.external_id or "", reason=stop.reason)
         return True
 
@@ -214,7 +214,11 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant("shutdown_is_a_hint", "ECS says why a worker was told to stop", _shutdown_is_final),
     Mutant("stopped_only", "a task that runs ends nothing", _without_rule("TASK_RULES", "not_ended")),
     Mutant("attempt_in_judgement", "another attempt's task says nothing", _without_rule("TASK_RULES", "another_task")),
-    Mutant("refused_is_not_ended", "exit code 75 is nobody's failure", _without_rule("TASK_RULES", "claim_refused")),
+    Mutant(
+        "refused_is_not_ended",
+        "a worker that never claimed is nobody's failure",
+        _without_rule("TASK_RULES", "claim_refused", "died_before_claim"),
+    ),
     Mutant("result_before_exit", "a result beats the reading of an exit", _without_rule("TASK_RULES", "worker_result")),
     Mutant("spot_before_exit_code", "a Spot reclaim is not the user's failure", _without_rule("TASK_RULES", "spot")),
     Mutant("young_missing", "young MISSING means not yet", _without_rule("MISSING_RULES", "missing_young")),

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
-from dagy_control.errors import DagyError, Transient
+from dagy_control.errors import DagyError, Permanent, Transient
 from tests.simulation.faults import TIMEOUT_S, Fate, FaultPlan, Phase
 from tests.simulation.sim_loop import Host, SimLoop
 
@@ -58,6 +58,9 @@ class Network:
         if fate is Fate.THROTTLED:
             self.say(f"{host.name} {name} is throttled")
             raise Transient(f"{name}: ThrottlingException (injected)", throttled=True)
+        if fate is Fate.DENIED:
+            self.say(f"{host.name} {name} is denied")
+            raise Permanent(f"{name}: AccessDeniedException (injected)", code="AccessDeniedException")
         if fate is Fate.ERROR_NOT_APPLIED:
             self.say(f"{host.name} {name} fails with 500, not applied")
             raise Transient(f"{name}: 500 (injected)")

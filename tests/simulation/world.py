@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -25,7 +26,7 @@ from dagy_control.launching.decide import LaunchPolicy
 from dagy_control.launching.effects import LaunchingEffects
 from dagy_control.launching.loop import LaunchingLoop
 from dagy_control.launching.metrics import LaunchingMetrics
-from dagy_control.launching.request import LaunchTarget
+from dagy_control.launching.request import LaunchTarget, run_task_request
 from dagy_control.local.ecs_errors import EcsError
 from dagy_control.local.ecs_faults import Fault, FaultKind
 from dagy_control.local.ecs_lifecycle import SignalContainer, StartContainer
@@ -44,7 +45,7 @@ from dagy_control.reconciling.effects import ReconcilingEffects
 from dagy_control.reconciling.loop import ReconcilingLoop
 from dagy_control.reconciling.metrics import ReconcilingMetrics
 from dagy_control.requests.cancel import cancel
-from tests.simulation.faults import FaultPlan, Weather
+from tests.simulation.faults import FaultPlan, Outage, Weather
 from tests.simulation.invariants import Invariants, Violation
 from tests.simulation.network import Network, SimClock
 from tests.simulation.ports import SimCalls, SimEcsClient, SimEvents, SimRuns, SimStores
@@ -87,6 +88,7 @@ ORPHANS = OrphanPolicy(
     criteria=Criteria(installation=INSTALLATION, state_tables=(TRAINING,), max_runtime_hours=1.0),
     dry_run=False,
 )
+TABLE_CALLS = ("GetItem", "PutItem", "UpdateItem", "Query", "Batch")
 OUTAGE_EVERY = 5
 """Each fifth seed has an outage of the whole control plane …"""
 OUTAGE_S = 4200.0
@@ -116,10 +118,17 @@ class Scenario:
             return self.plan
         plan = FaultPlan(seed=self.seed, rate=self.fault_rate, calm_from_s=self.calm_from_s)
         plan.weather = tuple(Weather)[self.seed // 3 % len(Weather)]
+        plan.outages = tuple(self._outages(plan))
+        return plan
+
+    def _outages(self, plan: FaultPlan) -> Iterator[Outage]:
+        """Minutes without tables, minutes without the permission to launch, and now and then more than an hour without anything."""
+        for name, seconds, calls in (("tables", 400.0, TABLE_CALLS), ("launching", 200.0, ("RunTask",))):
+            begin_s = 0.9 * self.calm_from_s * plan.draw(name)
+            yield Outage(begin_s, begin_s + seconds, calls, denied=name == "launching")
         if self.seed % OUTAGE_EVERY == 0:
             begin_s = 0.4 * self.calm_from_s * plan.draw("outage")
-            plan.outages = ((begin_s, begin_s + OUTAGE_S, plan.draw("everybody") < 0.5),)
-        return plan
+            yield Outage(begin_s, begin_s + OUTAGE_S, workers=plan.draw("everybody") < 0.5)
 
 
 @dataclass(slots=True)
@@ -146,13 +155,14 @@ class World:
         self.clock = SimClock(self.loop)
         self.net = Network(self.loop, self.plan, self._crashed)
         self.model = EcsModel(
-            lifetimes=Lifetimes(visible_after_s=20 * self.plan.draw("visible")), seed=f"sim-{scenario.seed}"
+            lifetimes=Lifetimes(visible_after_s=150 * self.plan.draw("visible") ** 2), seed=f"sim-{scenario.seed}"
         )
         self.model.registry.create_cluster(CLUSTER)
         self.model.registry.register(_definition(), self.clock.now())
         self.stores = SmallStores()
         self.queue = EventQueue(self.loop.time)
         self.violation: Violation | None = None
+        self.violated_at: int | None = None
         self.table = RunsTable(self._on_write, self.loop.time)
         self.agent = SimAgent(self.net, self.model, self.clock, self.table, self.stores, calm=self._is_calm)
         self.invariants = Invariants(self, RECONCILING.retry.max_infra_failures, LAUNCHING.retry.max_launch_tries)
@@ -164,6 +174,7 @@ class World:
         self.world_host = Host("world")
         self.acknowledged: set[str] = set()
         self.trainings: dict[str, str] = {}
+        self.told_of: set[str] = set()
 
     # The truth
 
@@ -181,9 +192,18 @@ class World:
         task = self.model.tasks.get(arn)
         return task is not None and task.last_status is not Status.DELETED
 
+    def was_told_of(self, arn: str) -> bool:
+        """Whether an event has told of the task's end."""
+        return arn in self.told_of
+
     def was_reclaimed(self, arn: str) -> bool:
         """Whether Spot took the task away."""
         return self.model.task(arn).stop_code is StopCode.SPOT_INTERRUPTION
+
+    def left_success(self, run: Run) -> bool:
+        """Whether the worker of this attempt has left a success in S3."""
+        left = self.stores.results.get((run.run_id, run.attempt, run.external_id or ""))
+        return left is not None and left.status is ResultStatus.SUCCEEDED
 
     def is_rightful(self, arn: str) -> bool:
         """Whether the task is the current one of its model, in the other system's own eyes."""
@@ -214,7 +234,7 @@ class World:
         )
 
     def _with_trace(self, violation: Violation) -> Violation:
-        last = "\n".join(self.net.trace[-40:])
+        last = "\n".join(self.net.trace[: self.violated_at][-40:])
         return Violation(
             f"{violation}\nseed {self.scenario.seed}; the last events:\n{last}\n"
             f"replay: python -m tests.simulation --seed {self.scenario.seed} --trace"
@@ -249,8 +269,7 @@ class World:
                 raise Violation(f"liveness: after {self.scenario.give_up_s:g} s there are runs {stuck}, tasks {alive}")
             await asyncio.sleep(60)  # noqa: TID251 - on the simulation's own loop
         for run in self.table.records.values():
-            left = self.stores.results.get((run.run_id, run.attempt, run.external_id or ""))
-            self.invariants.at_the_end(run, left is not None and left.status is ResultStatus.SUCCEEDED)
+            self.invariants.at_the_end(run)
         before = self.table.writes
         await asyncio.sleep(700)  # noqa: TID251 - on the simulation's own loop
         self._raise_violation()
@@ -275,15 +294,18 @@ class World:
     def _on_ecs(self, operation: str, request: dict[str, Any], answer: dict[str, Any]) -> None:
         self.woken.set()
         if operation == "RunTask":
-            self._guarded(lambda: self.invariants.on_task(request, answer))
+            identity = TaskIdentity.parse(request["startedBy"])
+            run = self.table.get(identity.run_id) if identity else None
+            self._guarded(lambda: self.invariants.on_task(run, answer))
 
     def _guarded(self, check: Any) -> None:
         """A violation must not be swallowed by whoever made the call: keep it, and end the story."""
         try:
             check()
         except Violation as violation:
-            self.violation = self.violation or violation
             self.net.say(f"VIOLATION {violation}")
+            if self.violation is None:
+                self.violation, self.violated_at = violation, len(self.net.trace)
 
     # ECS
 
@@ -314,6 +336,8 @@ class World:
         if not calm and fraction < 0.05:
             self.plan.injected["event lost"] += 1
             return
+        if task.has_ended:
+            self.told_of.add(task.arn)
         self.queue.send(task, 0.1 if calm else 30 * fraction**6)
         if not calm and fraction > 0.95:
             self.plan.injected["event duplicated"] += 1
@@ -447,6 +471,8 @@ class World:
                 self._no_capacity,
                 self._kill_worker,
                 self._ghost,
+                self._surplus,
+                self._surplus,
             )
             act = acts[int(self.plan.draw("chaos", step) * len(acts))]
             self.plan.injected[act.__name__.strip("_")] += 1
@@ -503,6 +529,17 @@ class World:
     def _no_capacity(self, step: int) -> None:
         kind = FaultKind.LAUNCH_FAILURE if self.plan.draw("body", step) < 0.5 else FaultKind.START_FAILURE
         self.model.faults.add(Fault(kind=kind, calls=2))
+
+    def _surplus(self, step: int) -> None:
+        """Somebody else, an older version of ours say, launches an attempt that we launch too: with a token of its own."""
+        runs = [run for run in self.table.records.values() if run.status in (RunStatus.LAUNCHING, RunStatus.RUNNING)]
+        if not runs:
+            return
+        run = runs[int(self.plan.draw("surplus", step) * len(runs))]
+        request = run_task_request(run, "FARGATE", TARGET)
+        with contextlib.suppress(EcsError):
+            self.model.handle("RunTask", {**request, "clientToken": f"older-{step}"}, self.clock.now())
+            self.woken.set()
 
     def _ghost(self, step: int) -> None:
         """A task under our name of a run that nobody knows."""
