@@ -60,20 +60,21 @@ STORM_RATE = 0.35
 
 @dataclass(frozen=True, slots=True)
 class Outage:
-    """From `begin_s` to `end_s` calls that begin with one of `calls` (all, when there is none) get no answer.
+    """From `begin_s` to `end_s` calls that begin with one of `calls` (all, when there is none) have this `fate`.
 
-    `workers`: whether they feel it too. `denied`: instead of silence, a permission that is gone.
+    `daemons`, `workers`: who feels it.
     """
 
     begin_s: float
     end_s: float
+    fate: Fate = Fate.TIMEOUT_NOT_APPLIED
     calls: tuple[str, ...] = ("",)
+    daemons: bool = True
     workers: bool = True
-    denied: bool = False
 
     def hits(self, call: str, host: str, now_s: float) -> bool:
         """Whether this call falls into it."""
-        felt = self.workers or not host.startswith("worker")
+        felt = self.workers if host.startswith("worker") else self.daemons
         return felt and self.begin_s <= now_s < self.end_s and call.startswith(self.calls)
 
 
@@ -107,9 +108,8 @@ class FaultPlan:
         """The fate of a call. During an outage of the control plane nothing gets through."""
         outage = next((each for each in self.outages if each.hits(call, host, now_s)), None)
         if outage is not None:
-            fate = Fate.DENIED if outage.denied else Fate.TIMEOUT_NOT_APPLIED
-            self.cells[call, fate] += 1
-            return fate
+            self.cells[call, outage.fate] += 1
+            return outage.fate
         rate = STORM_RATE if call.startswith(STORMS[self.weather]) and self.weather is not Weather.MIXED else self.rate
         if now_s >= self.calm_from_s or self.draw("fault", host, number) >= rate:
             self.cells[call, Fate.GOOD] += 1

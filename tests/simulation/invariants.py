@@ -37,6 +37,10 @@ class Truth(Protocol):
         """Whether Spot took the task away."""
         ...
 
+    def attempt_of(self, arn: str) -> int:
+        """The attempt for which the task was started."""
+        ...
+
     def left_success(self, run: Run) -> bool:
         """Whether the worker of this attempt has left a success in S3."""
         ...
@@ -74,7 +78,7 @@ class Invariants:
             return
         _check(before.status not in TERMINAL, f"4: {after.run_id} changed after it was {before.status}")
         if "started_at" in change.fields and change.fields["started_at"] is not None:
-            self._on_claim(after)
+            self._on_claim(before, after)
         if change.fields.get("result_status") is ResultStatus.SUCCEEDED:
             self.succeeded_for_real.add((after.run_id, after.attempt))
         if change.fields.get("cancel_requested_at") and before.committed_result is None:
@@ -117,7 +121,11 @@ class Invariants:
         asked = run.cancel_requested_at is not None or run.stop_cause is not None
         _check(not healthy or asked, f"3: StopTask on the healthy task of {run.run_id} without a cause on record")
 
-    def _on_claim(self, run: Run) -> None:
+    def _on_claim(self, before: Run, run: Run) -> None:
+        fit = before.status in (RunStatus.LAUNCHING, RunStatus.RUNNING) and before.cancel_requested_at is None
+        _check(fit, f"1: a worker claimed {run.run_id}, which was {before.status} or cancelled")
+        own = self.truth.attempt_of(run.external_id or "") == run.attempt
+        _check(own, f"1: a task of another attempt claimed attempt {run.attempt} of {run.run_id}")
         arns = self.claimed[run.run_id, run.attempt]
         arns.add(run.external_id or "")
         _check(len(arns) == 1, f"1: {len(arns)} tasks are past the claim of {run.run_id}/{run.attempt}")

@@ -14,6 +14,7 @@ from dagy_control.model.outcomes import EXIT_CLAIM_REFUSED, SHUTDOWN_MESSAGE
 from dagy_control.model.runs import FailureClass, ResultStatus, Run, WorkerResult
 from dagy_control.worker.claim import claim
 from dagy_control.worker.result import commit
+from tests.simulation.faults import Weather
 from tests.simulation.network import Network, SimClock
 from tests.simulation.ports import SimRuns, SimStores
 from tests.simulation.servers import RunsTable, SmallStores
@@ -125,9 +126,9 @@ class SimAgent:
     async def _run(self, effect: StartContainer, container: _Container) -> tuple[int, str]:
         """One worker's life: its exit code and, when the platform has one, the reason."""
         plan, arn, host = self.net.plan, effect.task_arn, container.host
-        slow_s = (
-            4000 * plan.draw("slow boot", arn) if plan.draw("boots slowly", arn) < 0.08 and not self.calm() else 0.0
-        )
+        share = 0.3 if plan.weather is Weather.LAUNCHES else 0.08
+        slowly = plan.draw("boots slowly", arn) < share and not self.calm()
+        slow_s = 4000 * plan.draw("slow boot", arn) if slowly else 0.0
         await self.clock.sleep(1 + 10 * plan.draw("boot", arn) + slow_s)
         runs = SimRuns(self.net, host, self.table)
         numbers = iter(range(1_000_000))

@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry
 
 from dagy_control.adapters.ecs_reading import seen_task
 from dagy_control.adapters.ecs_tasks import EcsTasks
-from dagy_control.errors import DagyError
+from dagy_control.errors import Conflict, DagyError, Transient
 from dagy_control.events.decide import EventPolicy
 from dagy_control.events.effects import EventEffects
 from dagy_control.events.loop import EventLoop
@@ -45,7 +45,7 @@ from dagy_control.reconciling.effects import ReconcilingEffects
 from dagy_control.reconciling.loop import ReconcilingLoop
 from dagy_control.reconciling.metrics import ReconcilingMetrics
 from dagy_control.requests.cancel import cancel
-from tests.simulation.faults import FaultPlan, Outage, Weather
+from tests.simulation.faults import Fate, FaultPlan, Outage, Weather
 from tests.simulation.invariants import Invariants, Violation
 from tests.simulation.network import Network, SimClock
 from tests.simulation.ports import SimCalls, SimEcsClient, SimEvents, SimRuns, SimStores
@@ -123,12 +123,15 @@ class Scenario:
 
     def _outages(self, plan: FaultPlan) -> Iterator[Outage]:
         """Minutes without tables, minutes without the permission to launch, and now and then more than an hour without anything."""
-        for name, seconds, calls in (("tables", 400.0, TABLE_CALLS), ("launching", 200.0, ("RunTask",))):
-            begin_s = 0.9 * self.calm_from_s * plan.draw(name)
-            yield Outage(begin_s, begin_s + seconds, calls, denied=name == "launching")
+        begin_s = 0.9 * self.calm_from_s * plan.draw("tables")
+        yield Outage(begin_s, begin_s + 400, calls=TABLE_CALLS)
+        begin_s = 0.9 * self.calm_from_s * plan.draw("permission")
+        yield Outage(begin_s, begin_s + (900 if plan.weather is Weather.LAUNCHES else 200), Fate.DENIED, ("RunTask",))
         if self.seed % OUTAGE_EVERY == 0:
-            begin_s = 0.4 * self.calm_from_s * plan.draw("outage")
-            yield Outage(begin_s, begin_s + OUTAGE_S, workers=plan.draw("everybody") < 0.5)
+            begin_s = 600 + 0.3 * self.calm_from_s * plan.draw("outage")
+            yield Outage(begin_s, begin_s + 90, Fate.TIMEOUT_APPLIED, ("RunTask",))
+            yield Outage(begin_s, begin_s + OUTAGE_S, daemons=False, workers=plan.draw("everybody") < 0.7)
+            yield Outage(begin_s + 90, begin_s + OUTAGE_S, workers=False)
 
 
 @dataclass(slots=True)
@@ -172,9 +175,9 @@ class World:
         self.generations: Counter[int] = Counter()
         self.woken = asyncio.Event()
         self.world_host = Host("world")
-        self.acknowledged: set[str] = set()
         self.trainings: dict[str, str] = {}
         self.told_of: set[str] = set()
+        self.client_done = False
 
     # The truth
 
@@ -199,6 +202,11 @@ class World:
     def was_reclaimed(self, arn: str) -> bool:
         """Whether Spot took the task away."""
         return self.model.task(arn).stop_code is StopCode.SPOT_INTERRUPTION
+
+    def attempt_of(self, arn: str) -> int:
+        """The attempt for which the task was started."""
+        identity = TaskIdentity.parse(self.model.task(arn).started_by)
+        return identity.attempt if identity else 0
 
     def left_success(self, run: Run) -> bool:
         """Whether the worker of this attempt has left a success in S3."""
@@ -262,7 +270,7 @@ class World:
                 for arn, task in self.model.tasks.items()
                 if task.last_status not in (Status.STOPPED, Status.DELETED)
             ]
-            if not unfinished and not alive and not self.queue.messages:
+            if self.client_done and not unfinished and not alive and not self.queue.messages:
                 break
             if self.loop.time() > self.scenario.give_up_s:
                 stuck = [f"{run.run_id} {run.status} attempt {run.attempt}" for run in unfinished]
@@ -414,13 +422,19 @@ class World:
             gap_s = 0.75 * self.scenario.calm_from_s / self.scenario.runs
             await clock.sleep(2 * gap_s * self.plan.draw("gap", number))
             run = _run(number, self.plan, clock)
-            try:
-                await writer.create(run)
-            except DagyError:
-                continue  # nobody was told that it exists
-            self.acknowledged.add(run.run_id)
+            await self._launch(run, writer)
             if self.plan.draw("cancel", number) < self.scenario.cancels:
                 self.loop.start(host, self._cancel(run.run_id, runs, writer), "cancel")
+        self.client_done = True
+
+    async def _launch(self, run: Run, writer: RecordWriter) -> None:
+        """Ask until it is acknowledged; that the run exists already is an acknowledgement too."""
+        while True:
+            with contextlib.suppress(Transient):
+                with contextlib.suppress(Conflict):
+                    await writer.create(run)
+                return
+            await self.clock.sleep(30)
 
     async def _cancel(self, run_id: str, runs: SimRuns, writer: RecordWriter) -> None:
         await self.clock.sleep(600 * self.plan.draw("cancel after", run_id) ** 2)
@@ -532,7 +546,7 @@ class World:
 
     def _surplus(self, step: int) -> None:
         """Somebody else, an older version of ours say, launches an attempt that we launch too: with a token of its own."""
-        runs = [run for run in self.table.records.values() if run.status in (RunStatus.LAUNCHING, RunStatus.RUNNING)]
+        runs = [run for run in self.table.records.values() if not run.status.is_terminal]
         if not runs:
             return
         run = runs[int(self.plan.draw("surplus", step) * len(runs))]
@@ -617,6 +631,6 @@ def _definition() -> dict[str, Any]:
 
 
 def play(seed: int, **options: Any) -> Report:
-    """The story of a seed: one to three replicas unless said otherwise."""
-    scenario = Scenario(seed=seed, replicas=1 + seed % 3)
+    """The story of a seed: one to three replicas, each fourth without any event, unless said otherwise."""
+    scenario = Scenario(seed=seed, replicas=1 + seed % 3, with_events=seed % 4 != 3)
     return World(replace(scenario, **options)).play()
