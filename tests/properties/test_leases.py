@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from itertools import count, cycle
 
-from hypothesis import event, given, settings
+from hypothesis import event, example, given, settings
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
@@ -51,11 +51,18 @@ class Weather:
 
 
 CALM = Weather(0.05, 0.05, Fate.ANSWERED)
-WEATHER = st.builds(
-    Weather,
-    there_s=st.sampled_from([0.0, 0.1, 1.5, 2.4, 20.0]),
-    back_s=st.sampled_from([0.0, 0.1, 1.5, 2.4, 20.0]),
-    fate=st.sampled_from([Fate.ANSWERED, Fate.ANSWERED, Fate.ANSWERED, Fate.LOST_REPLY, Fate.LOST_REQUEST]),
+CUT_OFF = Weather(0.05, 0.05, Fate.LOST_REQUEST)
+WEATHER = st.sampled_from(
+    [
+        CALM,
+        CALM,
+        Weather(0.1, 1.5, Fate.ANSWERED),
+        Weather(1.5, 0.1, Fate.ANSWERED),
+        Weather(0.05, 20.0, Fate.ANSWERED),  # later than anybody waits
+        Weather(20.0, 0.05, Fate.ANSWERED),  # the same, and it takes effect when nobody expects it any more
+        Weather(0.05, 0.05, Fate.LOST_REPLY),
+        CUT_OFF,
+    ]
 )
 
 
@@ -67,11 +74,16 @@ class Line:
         self._true = true
         self._clock = clock
         self._weather: Iterator[Weather] = cycle(weather)
+        self._cut_until = 0.0
         self._under_way: set[asyncio.Task[None]] = set()
+
+    def cut(self, seconds: float) -> None:
+        """For so long no new request gets through."""
+        self._cut_until = max(self._cut_until, self._true.monotonic() + seconds)
 
     async def clear_up(self) -> None:
         """From now on every call is quick and answered; what is still on its way is lost."""
-        self._weather = cycle([CALM])
+        self._weather, self._cut_until = cycle([CALM]), 0.0
         await end_tasks(*self._under_way)
 
     async def get(self, lease_name: str) -> Lease | None:
@@ -91,6 +103,8 @@ class Line:
 
     async def _call(self, arrive: Callable[[], Awaitable[None]]) -> None:
         weather = next(self._weather)
+        if self._true.monotonic() < self._cut_until:
+            weather = CUT_OFF
         journey = asyncio.ensure_future(self._travel(arrive, weather))  # noqa: TID251 - kept, and ended by `close`
         self._under_way.add(journey)
         journey.add_done_callback(self._landed)
@@ -151,16 +165,20 @@ class Kind(StrEnum):
     """What befalls a replica."""
 
     FREEZE = "freeze"
+    CUT = "cut off from the table"
     CRASH = "crash"
     RELEASE = "release"
 
 
 @dataclass(frozen=True)
 class Trouble:
-    """After `after_s` it befalls one replica; a frozen one thaws, a dead or drained one has a successor, `length_s` later."""
+    """After `after_s` it befalls one replica (None: the one that acts); `length_s` later it is over.
+
+    Then a frozen one thaws, one that was cut off has the table again, a dead or drained one has a successor.
+    """
 
     after_s: float
-    replica: int
+    replica: int | None
     kind: Kind
     length_s: float
 
@@ -168,8 +186,8 @@ class Trouble:
 TROUBLES = st.lists(
     st.builds(
         Trouble,
-        after_s=st.sampled_from([0.0, 0.5, 3.0, 7.0, 15.0]),
-        replica=st.integers(0, 2),
+        after_s=st.sampled_from([0.0, 0.5, 3.0, 7.0, 15.0, 15.25, 16.0, 17.5]),
+        replica=st.sampled_from([None, None, 0, 1, 2]),
         kind=st.sampled_from(list(Kind)),
         length_s=st.sampled_from([0.5, 6.0, 9.0, 13.0, LONGEST_TROUBLE_S]),
     ),
@@ -210,10 +228,16 @@ class World:
         self.epoch = record.epoch if record else 0
 
     async def befall(self, trouble: Trouble) -> None:
-        replica = self.replicas[trouble.replica % len(self.replicas)]
+        number = trouble.replica
+        if number is None:
+            number = self.acting[0].number if self.acting else 0
+        replica = self.replicas[number % len(self.replicas)]
         match trouble.kind:
             case Kind.FREEZE:
                 replica.clock.freeze(trouble.length_s)
+                return
+            case Kind.CUT:
+                replica.line.cut(trouble.length_s)
                 return
             case Kind.CRASH:
                 await replica.crash()
@@ -287,8 +311,15 @@ async def _drain_the_holder(world: World) -> None:
     assert world.acting != [holder]
 
 
+FROZEN = Trouble(4.5, None, Kind.FREEZE, LONGEST_TROUBLE_S)
+SLOW_REPLIES = Weather(0.1, 1.5, Fate.ANSWERED)
+
+
 @settings(deadline=None, max_examples=150)
 @given(REPLICAS, TROUBLES)
+@example([(0.9, 10.0, [CALM]), (1.1, 10.0, [CALM])], [FROZEN])  # the slowest holder and the fastest taker
+@example([(0.9, 12.0, [CALM]), (1.1, 8.0, [CALM])], [FROZEN])  # a taker whose own lease is shorter
+@example([(1.0, 12.0, [SLOW_REPLIES]), (1.0, 12.0, [CALM])], [FROZEN])  # frozen before the reply to its renewal
 def test_at_most_one_acts_at_any_moment_no_epoch_falls_and_a_crash_hands_over_within_two_leases(
     replicas: list[Setting], troubles: list[Trouble]
 ) -> None:

@@ -103,10 +103,11 @@ async def test_giving_back_sets_the_flag_and_the_next_one_takes_it_at_its_next_l
     assert bench.record.released
 
 
-async def test_a_holder_that_has_died_is_watched_for_a_whole_lease() -> None:
-    bench = Bench(THEIRS)
+@pytest.mark.parametrize("their_lease_s", [10, LEASE_S, 90], ids=["shorter than ours", "like ours", "longer than ours"])
+async def test_a_holder_that_has_died_is_watched_for_the_whole_of_its_own_lease(their_lease_s: float) -> None:
+    bench = Bench(replace(THEIRS, lease_s=their_lease_s))
     async with bench.me.running():
-        await bench.clock.advance(LEASE_S - 0.1)
+        await bench.clock.advance(their_lease_s - 0.1)
         assert not bench.me.lease.held
         assert bench.table.writes == []
         await bench.clock.advance(0.2)
@@ -192,6 +193,23 @@ async def test_a_call_that_hangs_is_given_up_in_time_for_another() -> None:
         await bench.clock.advance(LEASE_S / 4 + LEASE_S / 10)
         assert bench.me.lease.held
         assert bench.me.metric("dagy_lease_lost_total") == 0
+
+
+async def test_a_slow_reply_does_not_make_the_lease_any_longer() -> None:
+    bench = Bench(replace(THEIRS, released=True))
+    answering = bench.table.put_if
+
+    async def slow(lease: Lease, *, seen_nonce: str | None) -> None:
+        await answering(lease, seen_nonce=seen_nonce)
+        bench.down()
+        await bench.clock.sleep(7)
+
+    bench.table.put_if = slow  # type: ignore[method-assign]  # the write takes effect at once, the reply takes its time
+    async with bench.me.running():
+        await bench.clock.advance(LEASE_S * 2 / 3 - 0.1)
+        assert bench.me.lease.held
+        await bench.clock.advance(0.2)
+        assert not bench.me.lease.held
 
 
 async def test_lost_replies_of_take_and_renewal_are_settled_from_the_record() -> None:
