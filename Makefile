@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed-from-lock
 
-.PHONY: setup demo local test check format lock clean help
+.PHONY: setup demo local test simulate simulate-crashes simulate-mutants check format lock clean help
 
 help:             ## Show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/	/'
@@ -32,6 +32,15 @@ local: setup      ## Keep the embedded cloud and the daemon up until Ctrl-C
 
 test: setup       ## The tests
 	@$(BIN)/python -m pytest
+
+simulate: setup   ## Play SEEDS seeds of the simulation (default 200)
+	@$(BIN)/python -m tests.simulation --seeds $(or $(SEEDS),200)
+
+simulate-crashes: setup ## Crash at every port call of a scenario, before, after and behind it
+	@$(BIN)/python -m tests.simulation.crash_points
+
+simulate-mutants: setup ## Remove each safeguard in turn: the simulation must notice
+	@$(BIN)/python -m tests.simulation.mutants --seeds $(or $(SEEDS),40)
 
 check: setup      ## Format, lint, types and import contracts
 	@$(BIN)/ruff format --check .

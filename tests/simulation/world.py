@@ -178,6 +178,7 @@ class World:
         self.trainings: dict[str, str] = {}
         self.told_of: set[str] = set()
         self.client_done = False
+        self.client_host = Host("client")
 
     # The truth
 
@@ -253,7 +254,7 @@ class World:
         start(self.world_host, self._move_ecs(), "ecs")
         for replica in range(self.scenario.replicas):
             self._start_daemon(replica)
-        start(Host("client"), self._client(), "client")
+        start(self.client_host, self._client(self.client_host), "client")
         start(Host("trainer"), self._train(), "trainer")
         if self.scenario.chaos:
             start(self.world_host, self._chaos(), "chaos")
@@ -298,6 +299,10 @@ class World:
         if before is not None and before.status is not after.status:
             self.net.say(f"    {after.run_id[-4:]} {before.status} -> {after.status} (attempt {after.attempt})")
             self.sometimes[f"{before.status}->{after.status}"] += 1
+            if after.failure_class is not None:
+                self.sometimes[after.failure_class] += 1
+            if after.status is RunStatus.LAUNCHING and after.attempt > 1:
+                self._late_surplus(after)
 
     def _on_ecs(self, operation: str, request: dict[str, Any], answer: dict[str, Any]) -> None:
         self.woken.set()
@@ -404,7 +409,8 @@ class World:
         elif host.name.startswith("worker"):
             self.agent.kill(host)
         else:
-            self.loop.crash(host)
+            self.loop.crash(host)  # the client is gone; what it has asked for goes on
+            self.client_done = True
 
     async def _restart(self, replica: int, after_s: float) -> None:
         await asyncio.sleep(after_s)  # noqa: TID251 - on the simulation's own loop
@@ -412,9 +418,8 @@ class World:
 
     # The client
 
-    async def _client(self) -> None:
+    async def _client(self, host: Host) -> None:
         clock = self.clock
-        host = Host("client-calls")
         runs = SimRuns(self.net, host, self.table)
         numbers = iter(range(1_000_000))
         writer = RecordWriter(runs, clock, lambda: f"client-{next(numbers)}")
@@ -550,9 +555,21 @@ class World:
         if not runs:
             return
         run = runs[int(self.plan.draw("surplus", step) * len(runs))]
+        self._start_surplus(run, f"older-{step}")
+
+    def _late_surplus(self, run: Run) -> None:
+        """A task of the attempt before this one comes up only now, while the new attempt is being launched."""
+        share = 0.6 if self.plan.weather is Weather.LAUNCHES else 0.1
+        if not self._is_calm() and self.plan.draw("late", run.run_id, run.attempt) < share:
+            self.plan.injected["late surplus"] += 1
+            self._start_surplus(
+                replace(run, attempt=run.attempt - 1), f"late-{run.run_id}-{run.attempt}-{run.launch_try}"
+            )
+
+    def _start_surplus(self, run: Run, token: str) -> None:
         request = run_task_request(run, "FARGATE", TARGET)
         with contextlib.suppress(EcsError):
-            self.model.handle("RunTask", {**request, "clientToken": f"older-{step}"}, self.clock.now())
+            self.model.handle("RunTask", {**request, "clientToken": token[:64]}, self.clock.now())
             self.woken.set()
 
     def _ghost(self, step: int) -> None:
@@ -631,6 +648,6 @@ def _definition() -> dict[str, Any]:
 
 
 def play(seed: int, **options: Any) -> Report:
-    """The story of a seed: one to three replicas, each fourth without any event, unless said otherwise."""
-    scenario = Scenario(seed=seed, replicas=1 + seed % 3, with_events=seed % 4 != 3)
+    """The story of a seed: one to three replicas, some without any event, unless said otherwise."""
+    scenario = Scenario(seed=seed, replicas=1 + seed % 3, with_events=seed % 4 != 3 and seed % 10 != 5)
     return World(replace(scenario, **options)).play()
