@@ -74,14 +74,14 @@ class Cast:
 async def run_demo(workdir: Path, *, as_json: bool) -> int:
     """Run the demo and print its table; 0 only if every row holds."""
     view = DemoView(console(), quiet=as_json)
-    rows: Sequence[Row] = ()
+    rows: list[Row] = []  # filled as the demo goes on: what held is shown even if a later act fails
     failure = ""
     try:
         async with LocalStack(workdir, max_tasks=MAX_TASKS) as stack, aiohttp.ClientSession() as session:
             await register_demo_flows(stack.settings(), ORGS)
             async with open_ports(stack.settings()) as ports:
                 with view:
-                    rows = await Demo(DemoWorld(stack, ports, session), view, ports.clock).play()
+                    await Demo(DemoWorld(stack, ports, session), view, ports.clock, rows).play()
     except DagyError as error:
         failure = str(error)
     held = bool(rows) and not failure and all(row.ok for row in rows)
@@ -99,18 +99,18 @@ async def run_demo(workdir: Path, *, as_json: bool) -> int:
 
 
 class Demo:
-    """One performance."""
+    """One performance; its claims go into `rows` as they are settled."""
 
-    def __init__(self, world: DemoWorld, view: DemoView, clock: Clock) -> None:
+    def __init__(self, world: DemoWorld, view: DemoView, clock: Clock, rows: list[Row]) -> None:
         self._world = world
         self._view = view
         self._clock = clock
         self._began = clock.monotonic()
         self._cast = Cast()
-        self._rows: list[Row] = []
+        self._rows = rows
 
-    async def play(self) -> list[Row]:
-        """The whole demo, act by act; the rows of its table."""
+    async def play(self) -> None:
+        """The whole demo, act by act. Raises `DemoFailed` when something that must happen does not."""
         daemon = await self._world.stack.start_daemon()
         self._say(f"daemon up at {daemon.url}")
         await self._set_the_stage()
@@ -122,7 +122,6 @@ class Demo:
         runs = await self._until_all_ended()
         self._judge(runs)
         await self._judge_tasks()
-        return self._rows
 
     async def _set_the_stage(self) -> None:
         world = self._world
