@@ -56,9 +56,18 @@ CREDENTIALS = frozenset(
     {
         "ExpiredToken",
         "ExpiredTokenException",
+        "IncompleteSignature",
+        "IncompleteSignatureException",
+        "InvalidAccessKeyId",
         "InvalidClientTokenId",
+        "InvalidSignatureException",  # ECS, DynamoDB and SQS say so ("Signature expired") when our clock is off
+        "InvalidToken",
+        "MissingAuthenticationToken",
+        "MissingAuthenticationTokenException",
         "RequestExpired",
         "RequestTimeTooSkewed",
+        "SignatureDoesNotMatch",
+        "TokenRefreshRequired",
         "UnrecognizedClientException",
     }
 )
@@ -76,6 +85,9 @@ _LOST: tuple[type[BaseException], ...] = (
     aws.CredentialRetrievalError,
     aws.MetadataRetrievalError,
     aws.NoCredentialsError,
+    aws.PartialCredentialsError,
+    aws.SSOError,
+    aws.TokenRetrievalError,
     ResponseParserError,
     aiohttp.ClientError,
     TimeoutError,
