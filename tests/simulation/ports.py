@@ -9,6 +9,7 @@ from dagy_control.errors import Conflict, DagyError, Permanent, Transient
 from dagy_control.local.ecs_errors import EcsError
 from dagy_control.local.ecs_model import EcsModel
 from dagy_control.model.events import ReceivedEvent
+from dagy_control.model.leases import Lease
 from dagy_control.model.runs import ActiveRun, Run, RunChange, RunStatus, WorkerResult
 from dagy_control.model.suspicions import Suspicion
 from tests.simulation.network import Network, SimClock
@@ -110,6 +111,28 @@ class SimCalls:
 
         del service
         return call
+
+
+@dataclass(eq=False)
+class SimLeases:
+    """`ports.Leases`."""
+
+    net: Network
+    host: Host
+    records: dict[str, Lease]
+
+    async def get(self, lease_name: str) -> Lease | None:
+        return await self.net.call(self.host, "GetItem lease", lambda: self.records.get(lease_name))
+
+    async def put_if(self, lease: Lease, *, seen_nonce: str | None) -> None:
+        def apply() -> None:
+            current = self.records.get(lease.lease_name)
+            if (current.nonce if current else None) == seen_nonce:
+                self.records[lease.lease_name] = lease
+            elif current is None or current.nonce != lease.nonce:
+                raise Conflict(f"lease {lease.lease_name} has changed", current=current)
+
+        await self.net.call(self.host, "PutItem lease", apply)
 
 
 @dataclass(eq=False)

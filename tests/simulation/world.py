@@ -18,6 +18,7 @@ from dagy_control.events.effects import EventEffects
 from dagy_control.events.loop import EventLoop
 from dagy_control.events.metrics import EventMetrics
 from dagy_control.kernel.drain import Drain
+from dagy_control.kernel.leases import LeaseHolder, LeaseKeeper, LeaseMetrics
 from dagy_control.kernel.limiter import Limiter
 from dagy_control.kernel.record_writer import RecordWriter
 from dagy_control.kernel.telemetry import LoopMetrics
@@ -32,6 +33,7 @@ from dagy_control.local.ecs_faults import Fault, FaultKind
 from dagy_control.local.ecs_lifecycle import SignalContainer, StartContainer
 from dagy_control.local.ecs_model import EcsModel
 from dagy_control.local.ecs_state import Capacity, Lifetimes, Status, StopCode
+from dagy_control.model.leases import Lease
 from dagy_control.model.resources import TaskSize
 from dagy_control.model.runs import ResultStatus, Run, RunStatus, Transition
 from dagy_control.model.tasks import TaskIdentity
@@ -48,7 +50,7 @@ from dagy_control.requests.cancel import cancel
 from tests.simulation.faults import Fate, FaultPlan, Outage, Weather
 from tests.simulation.invariants import Invariants, Violation
 from tests.simulation.network import Network, SimClock
-from tests.simulation.ports import SimCalls, SimEcsClient, SimEvents, SimRuns, SimStores
+from tests.simulation.ports import SimCalls, SimEcsClient, SimEvents, SimLeases, SimRuns, SimStores
 from tests.simulation.servers import EventQueue, RunsTable, SmallStores
 from tests.simulation.sim_loop import Host, SimLoop
 from tests.simulation.workers import SimAgent
@@ -94,6 +96,7 @@ OUTAGE_EVERY = 5
 OUTAGE_S = 4200.0
 """… longer than ECS remembers a stopped task, or keeps its token."""
 
+LEASE_S = 120.0
 INTERVALS_S = {"launching": 30.0, "reconciling": 90.0, "events": 20.0, "orphans": 600.0}
 
 
@@ -110,6 +113,7 @@ class Scenario:
     chaos: bool = True
     cancels: float = 0.3
     with_events: bool = True
+    with_leases: bool = False
     plan: FaultPlan | None = None
 
     def fault_plan(self) -> FaultPlan:
@@ -177,6 +181,7 @@ class World:
         self.world_host = Host("world")
         self.trainings: dict[str, str] = {}
         self.told_of: set[str] = set()
+        self.leases: dict[str, Lease] = {}
         self.client_done = False
         self.client_host = Host("client")
 
@@ -365,10 +370,22 @@ class World:
         self.drains[replica] = Drain()
         skew_s = 10 * self.plan.draw("skew", replica) - 5
         self.net.say(f"{host.name} starts")
-        for loop in self._loops(host, SimClock(self.loop, skew_s)):
+        clock = SimClock(self.loop, skew_s)
+        keeper = self._keeper(host, clock) if self.scenario.with_leases else None
+        for loop in self._loops(host, clock):
             policy = TickPolicy(interval_s=INTERVALS_S[loop.name], deadline_s=3600)
-            ticker = Ticker(loop, policy, SimClock(self.loop, skew_s), LoopMetrics(CollectorRegistry()), seed=host.name)
+            lease = keeper.keep(f"{CLUSTER}/{loop.name}") if keeper is not None and loop.name != "events" else None
+            metrics = LoopMetrics(CollectorRegistry())
+            ticker = Ticker(loop, policy, clock, metrics, seed=host.name, permit=lease)
             self.loop.start(host, ticker.run(self.drains[replica]), loop.name)
+        if keeper is not None:
+            self.loop.start(host, keeper.run(self.drains[replica]), "leases")
+
+    def _keeper(self, host: Host, clock: SimClock) -> LeaseKeeper:
+        numbers = iter(range(1_000_000))
+        holder = LeaseHolder(name=host.name, lease_s=LEASE_S, new_nonce=lambda: f"{host.name}-lease-{next(numbers)}")
+        leases = SimLeases(self.net, host, self.leases)
+        return LeaseKeeper(leases, clock, holder, LeaseMetrics(CollectorRegistry()))
 
     def _loops(self, host: Host, clock: SimClock) -> list[Loop]:
         runs = SimRuns(self.net, host, self.table)
@@ -649,5 +666,7 @@ def _definition() -> dict[str, Any]:
 
 def play(seed: int, **options: Any) -> Report:
     """The story of a seed: one to three replicas, some without any event, unless said otherwise."""
-    scenario = Scenario(seed=seed, replicas=1 + seed % 3, with_events=seed % 4 != 3 and seed % 10 != 5)
+    scenario = Scenario(
+        seed=seed, replicas=1 + seed % 3, with_events=seed % 4 != 3 and seed % 10 != 5, with_leases=seed % 4 == 2
+    )
     return World(replace(scenario, **options)).play()
