@@ -30,8 +30,8 @@ EXIT_UNAVAILABLE = 3
 
 
 def console() -> Console:
-    """Where people read."""
-    return Console(highlight=False, width=None if sys.stdout.isatty() else 140)
+    """Where people read. It takes no text for markup: much of what it shows is a user's, or another system's."""
+    return Console(highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else 140)
 
 
 @contextmanager

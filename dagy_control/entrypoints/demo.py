@@ -92,9 +92,11 @@ async def run_demo(workdir: Path, *, as_json: bool) -> int:
     if rows:
         out.print(result_table(rows))
     if failure:
-        out.print(f"the demo failed: {failure}", markup=False, style="red")
-    out.print(f"[bold green]all {len(rows)} rows hold[/]" if held else "[bold red]not every row holds[/]")
-    out.print(f"logs: {workdir.resolve() / 'logs'}", markup=False)
+        out.print(f"the demo failed: {failure}", style="red")
+    out.print(
+        f"all {len(rows)} rows hold" if held else "not every row holds", style=f"bold {'green' if held else 'red'}"
+    )
+    out.print(f"logs: {workdir.resolve() / 'logs'}")
     return 0 if held else 1
 
 

@@ -65,7 +65,7 @@ class DemoView:
         if self._live is not None:
             self._live.update(self._picture())
         elif not self.quiet:
-            self.console.print(f"{elapsed_s:6.1f} s  {text}", markup=False)
+            self.console.print(f"{elapsed_s:6.1f} s  {text}")
 
     def show_runs(self, runs: Iterable[Run]) -> None:
         """The runs as they are now."""
@@ -90,6 +90,6 @@ def result_table(rows: Iterable[Row]) -> Table:
     """Expected against seen."""
     table = Table("", "what", "expected", "seen", title="What the system did", title_justify="left")
     for row in rows:
-        mark = "[bold green]✔[/]" if row.ok else "[bold red]✘[/]"
+        mark = Text("✔", "bold green") if row.ok else Text("✘", "bold red")
         table.add_row(mark, row.claim, row.expected, row.seen, style="" if row.ok else "red")
     return table

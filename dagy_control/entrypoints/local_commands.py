@@ -72,7 +72,7 @@ async def _local(workdir: Path, port: int) -> int:
         out.print("\nCtrl-C stops everything.")
         code = await stop.interrupt(daemon.process.wait())
         if code is not None:
-            out.print(f"the daemon ended by itself with code {code}:\n{tail(daemon.log)}", markup=False)
+            out.print(f"the daemon ended by itself with code {code}:\n{tail(daemon.log)}")
             return 1
         out.print("\nstopping: the daemon drains, then everything else ends …")
     out.print("stopped")

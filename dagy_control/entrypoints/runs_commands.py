@@ -2,35 +2,23 @@
 
 import json
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Annotated, Any
 
 import typer
-from rich.box import SIMPLE_HEAD
-from rich.table import Column, Table
 
 from dagy_control.entrypoints.command import ConfigOption, JsonOption, console, with_ports
 from dagy_control.entrypoints.policies import request_policy
 from dagy_control.entrypoints.records import run_document, task_run_document
+from dagy_control.entrypoints.runs_view import run_page, runs_table
 from dagy_control.entrypoints.wiring import Ports
-from dagy_control.model.failures import CLASSES
 from dagy_control.model.flow_templates import Json
-from dagy_control.model.runs import Run, RunStatus
+from dagy_control.model.runs import Run
 from dagy_control.model.task_runs import TaskRun
 from dagy_control.requests.cancel import cancel as cancel_run
 from dagy_control.requests.launch import Launcher, LaunchOrder
 from dagy_control.requests.refusals import RequestRefused
 
 app = typer.Typer(name="runs", help="Launch runs, and see what became of them.", no_args_is_help=True)
-
-STATUS_COLOURS = {
-    RunStatus.QUEUED: "cyan",
-    RunStatus.LAUNCHING: "cyan",
-    RunStatus.RUNNING: "blue",
-    RunStatus.SUCCEEDED: "green",
-    RunStatus.FAILED: "red",
-    RunStatus.CANCELLED: "yellow",
-}
 
 
 @app.command()
@@ -108,20 +96,7 @@ def list_runs(
     if as_json:
         print(json.dumps([run_document(run) for run in runs], indent=2))
         return
-    columns = ("organisation", "flow", "status", "try", "created", "seconds", "why")
-    table = Table(Column("run", no_wrap=True), *columns, box=SIMPLE_HEAD, pad_edge=False)
-    for run in runs:
-        table.add_row(
-            run.run_id,
-            run.org_id,
-            run.flow_name,
-            f"[{STATUS_COLOURS[run.status]}]{run.status}[/]",
-            str(run.attempt),
-            _time(run.created_at),
-            "" if run.duration_seconds is None else f"{run.duration_seconds:.1f}",
-            str(run.failure_class or ""),
-        )
-    console().print(table)
+    console().print(runs_table(runs))
 
 
 @app.command()
@@ -139,15 +114,7 @@ def show(run_id: str, config: ConfigOption = None, as_json: JsonOption = False) 
         document = {**run_document(run), "task_runs": [task_run_document(each) for each in task_runs]}
         print(json.dumps(document, indent=2))
         return
-    out = console()
-    out.print(
-        f"[bold]{run.flow_name}[/] of {run.org_id}, run {run.run_id}: [{STATUS_COLOURS[run.status]}]{run.status}[/]"
-    )
-    for name, value in _facts(run):
-        out.print(f"  {name:<16} {value}", markup=False)
-    out.print(_transitions(run))
-    if task_runs:
-        out.print(_tasks(task_runs))
+    console().print(run_page(run, task_runs))
 
 
 @app.command()
@@ -164,61 +131,6 @@ def cancel(run_id: str, config: ConfigOption = None, as_json: JsonOption = False
         print(f"{run.run_id} is {run.status}")
     else:
         print(f"{run.run_id} is {run.status}; its cancel is on record")
-
-
-def _facts(run: Run) -> list[tuple[str, str]]:
-    size = f"{run.cpu} CPU / {run.memory} MiB" if run.cpu else ""
-    facts: list[tuple[str, object]] = [
-        ("attempt", f"{run.attempt} (at most {run.max_attempts}; {run.infra_failures} infrastructure failures)"),
-        ("correlation", run.correlation_id),
-        ("size", " ".join(filter(None, (size, run.capacity_provider)))),
-        ("task", run.external_id),
-        ("seconds", run.duration_seconds),
-        ("cancel", f"requested {_time(run.cancel_requested_at)}" if run.cancel_requested_at else None),
-        ("exit code", run.exit_code),
-        ("class", run.failure_class),
-        ("error", run.error_message),
-        ("remedy", CLASSES[run.failure_class].remedy if run.failure_class else None),
-    ]
-    return [(name, str(value)) for name, value in facts if value not in (None, "")]
-
-
-def _transitions(run: Run) -> Table:
-    table = Table(
-        "at", "from", "to", "attempt", "by", "why", title="Story", title_justify="left", box=SIMPLE_HEAD, pad_edge=False
-    )
-    for each in run.transitions:
-        table.add_row(_time(each.at), each.from_status, each.to_status, str(each.attempt), each.by, each.why)
-    return table
-
-
-def _tasks(task_runs: Sequence[TaskRun]) -> Table:
-    table = Table(
-        "task",
-        "status",
-        "tries",
-        "seconds",
-        "peak MiB",
-        "error",
-        title="Tasks",
-        title_justify="left",
-        box=SIMPLE_HEAD,
-        pad_edge=False,
-    )
-    for each in task_runs:
-        table.add_row(
-            each.task_run_id,
-            each.status,
-            str(each.attempts),
-            "" if each.duration_seconds is None else f"{each.duration_seconds:.2f}",
-            "" if each.peak_memory_mb is None else f"{each.peak_memory_mb:.0f}",
-            each.error_message or "",
-        )
-    return table
-
-
-def _time(at: datetime | None) -> str:
-    return "" if at is None else at.strftime("%Y-%m-%d %H:%M:%S")
 
 
 def _pair(text: str, option: str) -> tuple[str, str]:

@@ -1,0 +1,110 @@
+"""Runs as people read them: a list, and one run with its state, its story, its tasks and what to do if it failed.
+
+What a user's error, a person's stop reason or another system's record says is shown as it is: it is no markup.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Group
+from rich.table import Column, Table
+from rich.text import Text
+
+from dagy_control.model.failures import CLASSES
+from dagy_control.model.runs import Run, RunStatus
+from dagy_control.model.task_runs import TaskRun
+
+STATUS_COLOURS = {
+    RunStatus.QUEUED: "cyan",
+    RunStatus.LAUNCHING: "cyan",
+    RunStatus.RUNNING: "blue",
+    RunStatus.SUCCEEDED: "green",
+    RunStatus.FAILED: "red",
+    RunStatus.CANCELLED: "yellow",
+}
+
+
+def runs_table(runs: Sequence[Run]) -> Table:
+    """A line for each run."""
+    columns = ("organisation", "flow", "status", "try", "created", "seconds", "why")
+    table = Table(Column("run", no_wrap=True), *columns, box=SIMPLE_HEAD, pad_edge=False)
+    for run in runs:
+        table.add_row(
+            run.run_id,
+            run.org_id,
+            run.flow_name,
+            _status(run),
+            str(run.attempt),
+            _time(run.created_at),
+            "" if run.duration_seconds is None else f"{run.duration_seconds:.1f}",
+            str(run.failure_class or ""),
+        )
+    return table
+
+
+def run_page(run: Run, task_runs: Sequence[TaskRun]) -> Group:
+    """All about one run."""
+    title = Text.assemble((run.flow_name, "bold"), f" of {run.org_id}, run {run.run_id}: ", _status(run))
+    facts = [Text(f"  {name:<16} {value}") for name, value in _facts(run)]
+    tables = [_transitions(run), _tasks(task_runs)] if task_runs else [_transitions(run)]
+    return Group(title, *facts, *tables)
+
+
+def _status(run: Run) -> Text:
+    return Text(run.status, STATUS_COLOURS[run.status])
+
+
+def _facts(run: Run) -> list[tuple[str, str]]:
+    size = f"{run.cpu} CPU / {run.memory} MiB" if run.cpu else ""
+    facts: list[tuple[str, object]] = [
+        ("attempt", f"{run.attempt} (at most {run.max_attempts}; {run.infra_failures} infrastructure failures)"),
+        ("correlation", run.correlation_id),
+        ("size", " ".join(filter(None, (size, run.capacity_provider)))),
+        ("task", run.external_id),
+        ("seconds", run.duration_seconds),
+        ("cancel", f"requested {_time(run.cancel_requested_at)}" if run.cancel_requested_at else None),
+        ("exit code", run.exit_code),
+        ("class", run.failure_class),
+        ("error", run.error_message),
+        ("remedy", CLASSES[run.failure_class].remedy if run.failure_class else None),
+    ]
+    return [(name, str(value)) for name, value in facts if value not in (None, "")]
+
+
+def _transitions(run: Run) -> Table:
+    table = Table(
+        "at", "from", "to", "attempt", "by", "why", title="Story", title_justify="left", box=SIMPLE_HEAD, pad_edge=False
+    )
+    for each in run.transitions:
+        table.add_row(_time(each.at), each.from_status, each.to_status, str(each.attempt), each.by, each.why)
+    return table
+
+
+def _tasks(task_runs: Sequence[TaskRun]) -> Table:
+    table = Table(
+        "task",
+        "status",
+        "tries",
+        "seconds",
+        "peak MiB",
+        "error",
+        title="Tasks",
+        title_justify="left",
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+    )
+    for each in task_runs:
+        table.add_row(
+            each.task_run_id,
+            each.status,
+            str(each.attempts),
+            "" if each.duration_seconds is None else f"{each.duration_seconds:.2f}",
+            "" if each.peak_memory_mb is None else f"{each.peak_memory_mb:.0f}",
+            each.error_message or "",
+        )
+    return table
+
+
+def _time(at: datetime | None) -> str:
+    return "" if at is None else at.strftime("%Y-%m-%d %H:%M:%S")
