@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from dagy_control.errors import Permanent
 from dagy_control.model.failures import RetryPolicy
 from dagy_control.model.outcomes import Ending, Outcome, Sighting, judge
 from dagy_control.model.runs import ActiveRun, RunStatus, StopCause, WorkerResult
@@ -36,6 +37,7 @@ class PageSnapshot:
     """A page of runs that are due, and what was found for each: by ARN the task, by run how often it was missing in a row.
 
     `unreadable`: runs of which ECS or S3 could not be read; they stay as they are. `results`: result objects from S3.
+    `refusal`: why ECS would not describe some of them (a deleted cluster, a missing permission).
     """
 
     runs: Sequence[ActiveRun]
@@ -43,6 +45,7 @@ class PageSnapshot:
     missing_observations: Mapping[str, int]
     results: Mapping[str, WorkerResult]
     unreadable: frozenset[str]
+    refusal: Permanent | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 
-from dagy_control.errors import Conflict, Gone
+from dagy_control.errors import Conflict, Gone, Permanent
 from dagy_control.kernel.bounded import run_bounded
 from dagy_control.kernel.clock import Clock
 from dagy_control.kernel.record_writer import RecordWriter
@@ -58,7 +58,10 @@ class ReconcilingEffects:
         self._missing = self._missing_now
 
     async def load(self, runs: Sequence[ActiveRun], policy: ReconcilePolicy) -> PageSnapshot:
-        """What ECS, and where needed S3, says of these runs. One that cannot be read is marked, and spoils no other."""
+        """What ECS, and where needed S3, says of these runs. One that cannot be read is marked, and spoils no other.
+
+        Raises `Transient` when ECS cannot be asked now: then there is nothing to say of any.
+        """
         tasks: dict[str, SeenTask] = {}
         unreadable: set[str] = set()
         by_cluster: defaultdict[str, list[str]] = defaultdict(list)
@@ -72,10 +75,14 @@ class ReconcilingEffects:
             limit=policy.describe_concurrency,
             name="describe",
         )
+        refusal: Permanent | None = None
         for outcome in outcomes:
-            if outcome.error is not None:
+            if isinstance(outcome.error, Permanent):
+                refusal = refusal or outcome.error
+                unreadable.update(outcome.item[1])
+            elif outcome.error is not None:
                 raise outcome.error
-            if outcome.value is not None:
+            elif outcome.value is not None:
                 tasks.update((task.arn, task) for task in outcome.value.tasks)
                 unreadable.update(outcome.value.unreadable)
         shown = [run for run in runs if run.external_id not in unreadable]
@@ -86,6 +93,7 @@ class ReconcilingEffects:
             missing_observations=self._observe_missing(run for run in shown if (run.external_id or "") not in tasks),
             results=results,
             unreadable=frozenset(unread | {run.run_id for run in runs if run.external_id in unreadable}),
+            refusal=refusal,
         )
 
     async def _load_results(

@@ -3,6 +3,7 @@
 from collections import Counter
 from contextlib import aclosing
 
+from dagy_control.errors import Permanent
 from dagy_control.kernel.clock import Clock
 from dagy_control.kernel.telemetry import log
 from dagy_control.kernel.ticker import Tick
@@ -32,10 +33,11 @@ class ReconcilingLoop:
         return None
 
     async def reconcile(self, tick: Tick) -> PassSummary:
-        """One pass; what it found and did."""
+        """One pass; what it found and did. Raises the first refusal of ECS, once everything that it does not touch is done."""
         policy = self.policy
         summary = PassSummary()
         lost: list[End] = []
+        refusal: Permanent | None = None
         whole = True
         began = self._clock.monotonic()
         async with aclosing(self._effects.pages(policy, tick.now)) as pages:
@@ -44,6 +46,7 @@ class ReconcilingLoop:
                     whole = False  # for good: a lease that comes back must not end runs by a share of half a pass
                     break
                 snapshot = await self._effects.load(runs, policy)
+                refusal = refusal or snapshot.refusal
                 plan = decide(snapshot, policy, tick.now)
                 lost.extend(plan.lost)
                 summary.checked += len(runs)
@@ -64,6 +67,8 @@ class ReconcilingLoop:
         summary.duration_seconds = self._clock.monotonic() - began
         self._metrics.record(summary, held=held)
         _log.info("Reconciliation complete", **summary.as_dict())
+        if refusal is not None:
+            raise refusal
         return summary
 
     async def _carry_out(self, plan: PagePlan, policy: ReconcilePolicy, tick: Tick, summary: PassSummary) -> None:

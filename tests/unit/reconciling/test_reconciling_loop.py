@@ -1,5 +1,6 @@
 """The reconciling loop over stateful fakes: lost tasks, stale pages, failures of one service or another, cancels."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +13,7 @@ from dagy_control.kernel.drain import Drain
 from dagy_control.model.lifecycle import commit_result, record_stop_cause, request_cancel
 from dagy_control.model.runs import FailureClass, ResultStatus, Run, RunChange, RunStatus, StopCause, applied
 from dagy_control.model.tasks import SeenTask
+from dagy_control.ports.tasks import Described, ReadPriority
 from dagy_control.reconciling.decide import ReconcilePolicy
 from dagy_control.reconciling.effects import ReconcilingEffects
 from dagy_control.reconciling.loop import ReconcilingLoop
@@ -240,6 +242,32 @@ async def test_a_failed_describe_ends_nothing_and_loses_nothing() -> None:
     assert world.run.status is RunStatus.RUNNING
     await world.reconcile()
     assert world.run.status is RunStatus.FAILED
+
+
+class GoneCluster(FakeTasks):
+    """ECS, after the cluster `gone` was deleted."""
+
+    @override
+    async def describe(
+        self, cluster: str, arns: Sequence[str], *, priority: ReadPriority, tags: bool = False
+    ) -> Described:
+        if cluster == "gone":
+            raise Permanent("Cluster not found.", code="ClusterNotFoundException")
+        return await super().describe(cluster, arns, priority=priority, tags=tags)
+
+
+@pytest.mark.parametrize("page_size", [1, 100], ids=["on a page of its own", "beside others"])
+async def test_a_run_of_a_deleted_cluster_spoils_no_other_and_the_pass_says_so_in_the_end(page_size: int) -> None:
+    stray, over, gone = many(3)
+    world = World(replace(stray, cluster="gone"), over, gone, page_size=page_size)
+    world.tasks = GoneCluster(stopped(over))
+    world.restarted()
+    for _ in range(2):
+        with pytest.raises(Permanent, match="Cluster not found"):
+            await world.reconcile()
+    classes = [world.runs.records[run.run_id].failure_class for run in (stray, over, gone)]
+    assert classes == [None, FailureClass.USER_ERROR, FailureClass.LOST]
+    assert world.runs.records[stray.run_id].status is RunStatus.RUNNING, "unreadable means undecided"
 
 
 async def test_a_failing_write_of_one_run_does_not_halt_the_others() -> None:
