@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from dagy_control.errors import Conflict, Gone, Permanent
@@ -135,17 +136,21 @@ class ReconcilingEffects:
         for run, error in failures:
             _log.warning("reconciling a run failed", run_id=run.run_id, error=str(error))
         return (
-            [outcome.item for outcome in ended if outcome.value],
+            [outcome.value for outcome in ended if outcome.value],
             [outcome.item for outcome in stopped if outcome.value],
             len(failures),
         )
 
-    async def _end(self, end: End, policy: ReconcilePolicy) -> bool:
-        """Write the end; against a newer record it is judged again, so that a stale page never beats a result or a cancel."""
+    async def _end(self, end: End, policy: ReconcilePolicy) -> End | None:
+        """Write the end; against a newer record it is judged again, so that a stale page never beats a result or a cancel.
+
+        Gives the end as it was written, None when another writer had made it needless.
+        """
+        outcome = end.outcome
 
         def decide_again(run: ActiveRun) -> RunChange | None:
+            nonlocal outcome
             now = self._clock.now()
-            outcome = end.outcome
             if run is not end.run:
                 if run.status is not RunStatus.RUNNING or (run.attempt, run.external_id) != (
                     end.run.attempt,
@@ -167,17 +172,18 @@ class ReconcilingEffects:
             )
 
         written, _ = await self._writer.settle(end.run, decide_again)
-        if written is not None:
-            _log.info(
-                "reconciled",
-                run_id=written.run_id,
-                status=written.status,
-                attempt=written.attempt,
-                rule=end.outcome.rule,
-                failure_class=end.outcome.failure_class,
-                why=end.outcome.message,
-            )
-        return written is not None
+        if written is None:
+            return None
+        _log.info(
+            "reconciled",
+            run_id=written.run_id,
+            status=written.status,
+            attempt=written.attempt,
+            rule=outcome.rule,
+            failure_class=outcome.failure_class,
+            why=outcome.message,
+        )
+        return replace(end, outcome=outcome)
 
     async def _stop(self, stop: Stop, policy: ReconcilePolicy) -> bool:
         """The cause on the record first, then StopTask. A changed record stops nothing: the next pass looks again."""

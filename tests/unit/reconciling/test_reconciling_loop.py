@@ -194,8 +194,9 @@ async def test_a_stale_index_page_never_overlooks_a_cancel() -> None:
     world = World(running(max_attempts=5), tasks=[stopped(running(), 1)])
     world.runs.freeze_index()
     world.write(request_cancel(world.run, now=NOW, by="test"))
-    await world.reconcile()
+    summary = await world.reconcile()
     assert world.run.status is RunStatus.CANCELLED
+    assert summary.by_outcome == {"CANCELLED": 1}, "what was written counts, not what the stale page had looked like"
 
 
 async def test_a_stale_index_page_never_ends_the_next_attempt() -> None:
