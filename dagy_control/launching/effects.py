@@ -131,10 +131,11 @@ class LaunchingEffects:
     async def _look(self, run_id: str, policy: LaunchPolicy, stop: Callable[[], bool]) -> str:
         """LAUNCHING, token expired or cancelled: a task that ECS shows is adopted; none, and grace passed, is none."""
         run = await self._runs.get(run_id)
-        if run is None or run.status is not RunStatus.LAUNCHING or run.cluster is None:
+        if run is None or run.status is not RunStatus.LAUNCHING:
             return "stale"
+        cluster = run.cluster or policy.target.cluster
         started_by = TaskIdentity(policy.target.installation, run.run_id, run.attempt).started_by()
-        async for arns in self._tasks.list_running(run.cluster, started_by=started_by):
+        async for arns in self._tasks.list_running(cluster, started_by=started_by):
             if arns:
                 return await self._record_task(run, arns[0], f"found by startedBy: {arns[0]}")
         now = self._clock.now()

@@ -296,6 +296,16 @@ async def test_a_tokens_age_is_checked_after_the_limiter() -> None:
     assert world.run.launch_sends == 1
 
 
+async def test_a_record_without_cluster_is_looked_for_where_we_launch_and_not_left_for_ever() -> None:
+    run = launching(sent_s_ago=4000, cluster=None)
+    found, given_up = World(run), World(run)
+    found.tasks.add(task_of(run))
+    for world in (found, given_up):
+        await world.tick()
+    assert (found.run.status, found.run.external_id) == (RunStatus.RUNNING, ARN)
+    assert (given_up.run.status, given_up.run.launch_try) == (RunStatus.QUEUED, 2)
+
+
 async def test_after_the_tokens_life_a_task_is_adopted_by_its_started_by() -> None:
     world = World(launching(sent_s_ago=4000))
     world.tasks.add(task_of(launching(run_id="r2"), arn=OTHER_ARN), task_of(world.run))
