@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from dagy_control.errors import Conflict, Gone
+from dagy_control.errors import Conflict, Gone, Transient
 from dagy_control.kernel.bounded import run_bounded
 from dagy_control.kernel.clock import Clock
 from dagy_control.kernel.record_writer import RecordWriter
@@ -52,6 +52,8 @@ class OrphanEffects:
         async for arns in self._tasks.list_running(policy.cluster):
             if arns:
                 described = await self._tasks.describe(policy.cluster, arns, priority=ReadPriority.ORPHANS, tags=True)
+                if described.unreadable:
+                    raise Transient(f"ECS lists {len(described.unreadable)} tasks that it does not describe")
                 tasks.extend(task for task in described.tasks if not task.has_ended)
         by_tag = {table.task_tag: table for table in policy.criteria.state_tables}
         mapped = [(task, *_map(task, policy.criteria.installation, by_tag)) for task in tasks]

@@ -277,6 +277,15 @@ async def test_a_surplus_task_beyond_its_runtime_is_stopped_without_a_word_on_th
     assert (world.stopped, world.runs.writes) == ([ARN], [])
 
 
+async def test_a_task_that_ecs_lists_and_will_not_describe_makes_the_scan_partial_so_it_stops_nothing() -> None:
+    hidden = task_of(running(run_id="r2"), arn=OTHER_ARN)
+    world = World(over(), tasks=[task_of(over()), hidden])
+    world.tasks.unreadable.add(OTHER_ARN)
+    with pytest.raises(Transient, match="1 tasks"):
+        await world.scan()
+    assert world.stopped == []
+
+
 # Dry run, cap, drain.
 
 
