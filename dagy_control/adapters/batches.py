@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from dagy_control.adapters.attributes import Item
 from dagy_control.adapters.calls import CallNamer
 from dagy_control.errors import Transient
+from dagy_control.kernel.backoff import backoff_s
 from dagy_control.kernel.clock import Clock
-from dagy_control.kernel.jitter import backoff_s
 
 if TYPE_CHECKING:
     from types_aiobotocore_dynamodb import DynamoDBClient

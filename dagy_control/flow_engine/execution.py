@@ -11,7 +11,6 @@ from datetime import datetime, timedelta
 
 from dagy_control.flow_engine.attempts import Attempt, Finished, Host
 from dagy_control.flow_engine.graph import (
-    SHUTDOWN_MESSAGE,
     AttemptEnd,
     Change,
     FlowGraph,
@@ -25,6 +24,7 @@ from dagy_control.flow_engine.results import ResultStore
 from dagy_control.flow_engine.threads import ThreadHost
 from dagy_control.model.flow_templates import FlowSpecError, Json
 from dagy_control.model.flows import FlowSpec, Isolation, TaskSpec, TaskState, resolve_parameters
+from dagy_control.model.outcomes import SHUTDOWN_MESSAGE
 from dagy_control.model.runs import FailureClass
 
 

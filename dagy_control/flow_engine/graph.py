@@ -16,9 +16,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from dagy_control.model.flows import FlowSpec, TaskState
+from dagy_control.model.outcomes import SHUTDOWN_MESSAGE
 from dagy_control.model.runs import FailureClass, ResultStatus
-
-SHUTDOWN_MESSAGE = "Worker shutdown requested via SIGTERM"
 
 
 class StopReason(StrEnum):
@@ -119,10 +118,6 @@ class FlowGraph:
     def attempt(self, key: str) -> int:
         """Attempts that the task has begun."""
         return self._attempts[key]
-
-    def downstream(self, key: str) -> tuple[str, ...]:
-        """Keys of the tasks that take this task's result."""
-        return tuple(self._downstream[key])
 
     def take_ready(self, now_s: float, limit: int) -> tuple[str, ...]:
         """Set up to `limit` ready tasks RUNNING, first come, first served, and give their keys; each is a new attempt."""

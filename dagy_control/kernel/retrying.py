@@ -4,8 +4,8 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from dagy_control.errors import Transient
+from dagy_control.kernel.backoff import backoff_s
 from dagy_control.kernel.clock import Clock
-from dagy_control.kernel.jitter import backoff_s
 
 T = TypeVar("T")
 

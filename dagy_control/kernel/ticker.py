@@ -7,12 +7,13 @@ from enum import StrEnum
 from typing import Protocol
 
 from dagy_control.errors import Conflict, Gone, Permanent, Transient
+from dagy_control.kernel.backoff import backoff_s
 from dagy_control.kernel.clock import Clock
 from dagy_control.kernel.drain import Drain
-from dagy_control.kernel.jitter import backoff_s, hashed_fraction
 from dagy_control.kernel.permit import Permit
 from dagy_control.kernel.tasks import background
 from dagy_control.kernel.telemetry import LoopMetrics, log
+from dagy_control.model.hashing import hashed_fraction
 
 FIRST_TICK_WITHIN_S = 1.0  # loops of one process start within so long of each other, not in the same instant
 DUE_WITHIN_S = 1e-6  # closer than a timer can tell: due

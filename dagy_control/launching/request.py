@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from dagy_control.model.resources import CapacityProvider, TaskSize, choose_provider
+from dagy_control.model.resources import PROVIDER_VARIABLE, CapacityProvider, TaskSize, choose_provider
 from dagy_control.model.runs import Run, launch_token
 from dagy_control.model.tasks import STARTED_BY_MAX_CHARACTERS, TaskIdentity
 
@@ -20,9 +20,6 @@ TAG_VALUE_MAX_CHARACTERS = 256
 """ECS refuses a longer value of a tag ("Tag", API reference)."""
 
 _STARTED_BY = re.compile(r"[A-Za-z0-9/_-]+")
-
-PROVIDER_VARIABLE = "ECS_CAPACITY_PROVIDER"
-"""In a run's environment it chooses the capacity provider, as in the runbook."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,8 @@ import hashlib
 def hashed_fraction(*parts: object) -> float:
     """A number in [0, 1), evenly spread over different `parts` and always the same for the same ones."""
     digest = hashlib.sha256("/".join(str(part) for part in parts).encode()).digest()
-    return int.from_bytes(digest[:8], "big") / 2**64
+    bits = int.from_bytes(digest[:8], "big") >> 11  # the 53 that a float holds: never rounded up to 1
+    return bits / 2**53
 
 
 def jittered(delay_s: float, *parts: object) -> float:

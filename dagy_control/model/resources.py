@@ -37,6 +37,10 @@ class CapacityProvider(StrEnum):
     FARGATE_SPOT = "FARGATE_SPOT"
 
 
+PROVIDER_VARIABLE = "ECS_CAPACITY_PROVIDER"
+"""In a run's environment it chooses the capacity provider, as in the runbook."""
+
+
 @dataclass(frozen=True, slots=True)
 class TaskSize:
     """What a Fargate task is given: CPU units (1,024 a vCPU), memory in MiB, ephemeral storage in GiB (None: the 20 included)."""

@@ -51,10 +51,6 @@ class Criteria:
     grace_s: float = 300.0
 
 
-RUN_ATTRIBUTES = ("run_id", "status", "attempt", "external_id", "completed_at", "version")
-"""What a scan reads of our own runs."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OwnRun:
     """What a scan needs of one of our runs."""

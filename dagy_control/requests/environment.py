@@ -4,14 +4,13 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 
+from dagy_control.model.resources import PROVIDER_VARIABLE
 from dagy_control.requests.refusals import RequestRefused
 
 VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 ENVIRONMENT_MAX_CHARACTERS = 6_000
 """Of the 8,192 characters of JSON that ECS allows for all overrides; the rest is for ours."""
 
-PROVIDER = "ECS_CAPACITY_PROVIDER"
-"""Chooses the capacity provider, as in the runbook."""
 LOG_LEVEL = "DAGY_LOG_LEVEL"
 """The only variable of our own that a run's environment may set."""
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
@@ -25,11 +24,11 @@ def check_environment(environment: Mapping[str, str], providers: Sequence[str]) 
             raise _refused(f"{name!r} is no name of an environment variable")
         if name.startswith("DAGY_") and name != LOG_LEVEL:
             raise _refused(f"{name} belongs to dagy_control; a run may set only {LOG_LEVEL}")
-    level, provider = environment.get(LOG_LEVEL), environment.get(PROVIDER)
+    level, provider = environment.get(LOG_LEVEL), environment.get(PROVIDER_VARIABLE)
     if level is not None and level.upper() not in LOG_LEVELS:
         raise _refused(f"{LOG_LEVEL} must be one of {', '.join(LOG_LEVELS)}, not {level!r}")
     if provider is not None and provider not in providers:
-        raise _refused(f"{PROVIDER} must be one of {', '.join(providers)}, not {provider!r}")
+        raise _refused(f"{PROVIDER_VARIABLE} must be one of {', '.join(providers)}, not {provider!r}")
     entries = {name: len(json.dumps({"name": name, "value": value})) for name, value in environment.items()}
     length = sum(entries.values()) + 2 * len(entries)
     if length > ENVIRONMENT_MAX_CHARACTERS:

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from dagy_control.flow_engine.execution import EngineOptions
-from dagy_control.flow_engine.graph import SHUTDOWN_MESSAGE
 from dagy_control.flow_engine.reporting import TaskRunState
 from dagy_control.model.flow_templates import FlowSpecError
 from dagy_control.model.flows import Isolation, TaskState
+from dagy_control.model.outcomes import SHUTDOWN_MESSAGE
 from dagy_control.model.runs import FailureClass, ResultStatus
 from tests.flows.running import Run, a_flow, a_task, is_gone, pid_in, until, with_parameter
 

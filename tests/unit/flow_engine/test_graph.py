@@ -2,8 +2,9 @@
 
 import pytest
 
-from dagy_control.flow_engine.graph import SHUTDOWN_MESSAGE, AttemptEnd, FlowGraph, StopReason, TaskError
+from dagy_control.flow_engine.graph import AttemptEnd, FlowGraph, StopReason, TaskError
 from dagy_control.model.flows import FlowSpec, TaskState
+from dagy_control.model.outcomes import SHUTDOWN_MESSAGE
 from dagy_control.model.runs import FailureClass, ResultStatus
 from tests.flows.running import a_flow, a_task
 

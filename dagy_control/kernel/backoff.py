@@ -1,14 +1,6 @@
-"""Spread without a random generator: the same parts always give the same number, so that every run can be replayed."""
+"""How long to wait after failures. Spread by a hash instead of a random generator, so that every run can be replayed."""
 
-from hashlib import blake2b
-
-
-def hashed_fraction(*parts: object) -> float:
-    """A number in [0, 1), evenly spread over different `parts`."""
-    digest = blake2b("\x1f".join(map(str, parts)).encode(), digest_size=8).digest()
-    return (int.from_bytes(digest, "big") >> 11) / (
-        1 << 53
-    )  # 53 bits: all that a float holds, so never rounded up to 1
+from dagy_control.model.hashing import hashed_fraction
 
 
 def backoff_s(failures: int, *, min_s: float, max_s: float, key: str) -> float:
