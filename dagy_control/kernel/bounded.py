@@ -38,43 +38,14 @@ async def run_bounded(
     started are absent from the result, those under way are finished. An error of one item never stops the others; an error
     of `items` itself is raised after those under way have ended; a cancellation ends everything.
     """
-    outcomes: dict[int, Outcome[T, R]] = {}
-    await _drive(items, work, outcomes.__setitem__, limit=limit, name=name, stop=stop)
-    return [outcomes[index] for index in sorted(outcomes)]
-
-
-async def stream_bounded(
-    items: Iterable[T] | AsyncIterable[T],
-    work: Callable[[T], Awaitable[R]],
-    done: Callable[[Outcome[T, R]], None],
-    *,
-    limit: int,
-    name: str,
-    stop: Callable[[], bool] = _never,
-) -> int:
-    """As `run_bounded`, but each outcome is handed to `done` as it comes and then forgotten: memory for `limit` items only.
-
-    Gives the number of items done. `done` is called in the order of completion; what it raises ends everything.
-    """
-    return await _drive(items, work, lambda _, outcome: done(outcome), limit=limit, name=name, stop=stop)
-
-
-async def _drive(
-    items: Iterable[T] | AsyncIterable[T],
-    work: Callable[[T], Awaitable[R]],
-    record: Callable[[int, Outcome[T, R]], None],
-    *,
-    limit: int,
-    name: str,
-    stop: Callable[[], bool],
-) -> int:
     if limit < 1:
         raise ValueError(f"{name}: the limit of concurrent items must be at least 1, not {limit}")
     source = _Source(items, stop)
+    outcomes: dict[int, Outcome[T, R]] = {}
 
     async def worker() -> None:
         async for index, item in source:
-            record(index, await _attempt(work, item))
+            outcomes[index] = await _attempt(work, item)
 
     useful = min(limit, len(items)) if isinstance(items, Sized) else limit
     workers = [start_task(worker(), name=f"{name}-{number}") for number in range(useful)]
@@ -85,7 +56,7 @@ async def _drive(
         await source.close()
     if source.error is not None:
         raise source.error
-    return source.taken
+    return [outcomes[index] for index in sorted(outcomes)]
 
 
 async def _attempt(work: Callable[[T], Awaitable[R]], item: T) -> Outcome[T, R]:
@@ -103,7 +74,7 @@ class _Source(Generic[T]):
         self._stop = stop
         self._turn = asyncio.Lock()
         self._ended = False
-        self.taken = 0
+        self._taken = 0
         self.error: Exception | None = None
 
     def __aiter__(self) -> AsyncIterator[tuple[int, T]]:
@@ -121,8 +92,8 @@ class _Source(Generic[T]):
             except Exception as error:
                 self._ended, self.error = True, error
                 raise StopAsyncIteration from error
-            self.taken += 1
-            return self.taken - 1, item
+            self._taken += 1
+            return self._taken - 1, item
 
     async def close(self) -> None:
         """End a generator that was stopped early, so that its `finally` runs now and not some day."""

@@ -17,6 +17,8 @@ from dagy_control.model.flow_reading import StrictFields
 from dagy_control.model.flow_templates import FlowSpecError, Json, ParamRef, TaskRef, json_problem, references
 
 FLOW_FORMAT = "dagy.flow/1"
+SPEC_ENTRY = "flow.json"
+"""The file of an artifact that holds its FlowSpec."""
 FLOW_NAME = re.compile(r"[A-Za-z0-9_-]{1,128}")
 FLOW_VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,127}")
 TASK_KEY = re.compile(r"[A-Za-z0-9_.-]{1,200}")

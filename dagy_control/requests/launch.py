@@ -18,11 +18,12 @@ from dagy_control.model.runs import Run, RunStatus, Transition
 from dagy_control.ports.flows import Flows
 from dagy_control.requests.environment import check_environment
 from dagy_control.requests.executors import Executor, check_executor
+from dagy_control.requests.organisations import check_org_id
 from dagy_control.requests.refusals import RequestRefused
 from dagy_control.requests.sizes import choose_size
 
-ORG_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
-CORRELATION_ID = re.compile(r"[A-Za-z0-9_.:/=+@-]{1,128}")
+CORRELATION_ID = re.compile(r"(?!(?i:aws:))[A-Za-z0-9_.:/=+@-]{1,128}")
+"""It becomes a tag of the task: ECS keeps the prefix `aws:` for itself, in values too ("Tag", API reference)."""
 CORRELATION_ID_MAX_CHARACTERS = 128
 IDEMPOTENCY_KEY_MAX_CHARACTERS = 256
 PARAMETERS_MAX_CHARACTERS = 100_000
@@ -153,16 +154,15 @@ def _retired(flow_name: str, *versions: str) -> RequestRefused:
 
 
 def _check(order: LaunchOrder, policy: RequestPolicy) -> None:
-    if not ORG_ID.fullmatch(order.org_id):
-        raise RequestRefused(
-            "org_id", f"the organisation {order.org_id!r} must have 1 to 64 of the characters A-Z a-z 0-9 _ . -"
-        )
+    check_org_id(order.org_id)
     if not 1 <= order.max_attempts <= ATTEMPTS_MAX:
         raise RequestRefused("max_attempts", f"max_attempts must be 1 to {ATTEMPTS_MAX}, not {order.max_attempts}")
     for name in ("correlation_id", "parent_correlation_id"):
         value = getattr(order, name)
         if value is not None and not CORRELATION_ID.fullmatch(value):
-            raise RequestRefused(name, f"{name} must have 1 to 128 of the characters A-Z a-z 0-9 _ . : / = + @ -")
+            raise RequestRefused(
+                name, f"{name} must have 1 to 128 of the characters A-Z a-z 0-9 _ . : / = + @ - and not begin with aws:"
+            )
     key = order.idempotency_key
     if key is not None and not (key.strip() and len(key) <= IDEMPOTENCY_KEY_MAX_CHARACTERS):
         raise RequestRefused(

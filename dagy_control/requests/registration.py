@@ -6,7 +6,7 @@ from dagy_control.errors import Conflict
 from dagy_control.kernel.clock import Clock
 from dagy_control.model.flows import FlowRecord, FlowSpec, FlowStatus
 from dagy_control.ports.flows import Artifacts, Flows
-from dagy_control.requests.launch import ORG_ID
+from dagy_control.requests.organisations import check_org_id
 from dagy_control.requests.refusals import RequestRefused
 
 
@@ -17,10 +17,7 @@ async def register_flow(
 
     Raises `RequestRefused` for an invalid spec, and when the version exists with another artifact: versions never change.
     """
-    if not ORG_ID.fullmatch(org_id):
-        raise RequestRefused(
-            "org_id", f"the organisation {org_id!r} must have 1 to 64 of the characters A-Z a-z 0-9 _ . -"
-        )
+    check_org_id(org_id)
     if problems := spec.validate():
         raise RequestRefused("flow", "; ".join(problems))
     digest = hashlib.sha256(artifact).hexdigest()

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dagy_control.errors import Permanent
-from dagy_control.model.flows import FlowSpec
+from dagy_control.model.flows import SPEC_ENTRY, FlowSpec
 from dagy_control.sdk.flow import Flow
 
-SPEC_ENTRY = "flow.json"
 ARTIFACT_BYTES_MAX = 50 * 1024 * 1024
 ARTIFACT_ENTRIES_MAX = 5_000
 

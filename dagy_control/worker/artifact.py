@@ -13,14 +13,13 @@ from dagy_control.errors import DagyError, Gone
 from dagy_control.kernel.clock import Clock
 from dagy_control.kernel.retrying import retrying
 from dagy_control.model.flow_templates import FlowSpecError
-from dagy_control.model.flows import FlowRecord, FlowSpec
+from dagy_control.model.flows import SPEC_ENTRY, FlowRecord, FlowSpec
 from dagy_control.model.runs import FailureClass
 from dagy_control.ports.flows import Artifacts
 from dagy_control.worker.failure import WorkerFailure
 
 ENTRIES_MAX = 10_000
 RATIO_MAX = 100
-SPEC_ENTRY = "flow.json"
 
 _BROKEN = (
     zipfile.BadZipFile,

@@ -192,6 +192,7 @@ async def test_a_childs_correlation_id_begins_with_its_parents(order: Mapping[st
         pytest.param({"correlation_id": ""}, "correlation_id", id="empty"),
         pytest.param({"correlation_id": "a b"}, "correlation_id", id="a blank in it"),
         pytest.param({"correlation_id": "x" * 129}, "correlation_id", id="too long"),
+        pytest.param({"correlation_id": "AWS:batch"}, "correlation_id", id="a prefix that AWS keeps for itself"),
         pytest.param({"parent_correlation_id": "é"}, "parent_correlation_id", id="a parent's odd character"),
         pytest.param(
             {"parent_correlation_id": "p" * 100, "correlation_id": "c" * 100}, "correlation_id", id="too long together"
