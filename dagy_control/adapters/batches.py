@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 KEYS_MAX = 100
 WRITES_MAX = 25
 ROUNDS_MAX = 8
-"""Calls for one batch before giving up; with the waits between them about half a minute."""
+"""Calls for one batch before giving up; with the waits between them about ten seconds."""
 
 
 class Batches:
@@ -47,26 +47,28 @@ class Batches:
             names = {f"#a{number}": name for number, name in enumerate(dict.fromkeys(attributes))}
             asked |= {"ProjectionExpression": ", ".join(names), "ExpressionAttributeNames": names}
         found: list[Item] = []
-        for failures in range(1, ROUNDS_MAX + 1):
+        for failures in range(ROUNDS_MAX):
+            await self._pause(failures, table)
             with self._call("BatchGetItem"):
                 answer: Any = await self._client.batch_get_item(RequestItems={table: asked})
             found += answer["Responses"].get(table, [])
             asked = answer.get("UnprocessedKeys", {}).get(table)
             if not asked:
                 return found
-            await self._pause(failures, table)
         raise Transient(f"DynamoDB left keys of {table} unread in {ROUNDS_MAX} calls", throttled=True)
 
     async def _put_batch(self, table: str, items: Sequence[Item]) -> None:
         asked: Any = [{"PutRequest": {"Item": item}} for item in items]
-        for failures in range(1, ROUNDS_MAX + 1):
+        for failures in range(ROUNDS_MAX):
+            await self._pause(failures, table)
             with self._call("BatchWriteItem"):
                 answer: Any = await self._client.batch_write_item(RequestItems={table: asked})
             asked = answer.get("UnprocessedItems", {}).get(table)
             if not asked:
                 return
-            await self._pause(failures, table)
         raise Transient(f"DynamoDB left items of {table} unwritten in {ROUNDS_MAX} calls")
 
     async def _pause(self, failures: int, table: str) -> None:
-        await self._clock.sleep(backoff_s(failures, min_s=0.1, max_s=5.0, key=table))
+        """Before the call that follows so many in vain; none before the first."""
+        if failures:
+            await self._clock.sleep(backoff_s(failures, min_s=0.1, max_s=5.0, key=table))

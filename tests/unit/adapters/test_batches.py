@@ -64,6 +64,20 @@ async def test_keys_that_stay_unprocessed_raise_rather_than_answer_in_part() -> 
     assert len(dynamo.calls) == ROUNDS_MAX
 
 
+async def test_after_the_last_try_nobody_waits_any_more() -> None:
+    clock = VirtualClock()
+
+    class Timed(StingyDynamo):
+        async def batch_get_item(self, *, RequestItems: Any) -> Any:  # noqa: N803 - DynamoDB's name
+            self.called_at = clock.monotonic()
+            return await super().batch_get_item(RequestItems=RequestItems)
+
+    dynamo = Timed(0, items(1))
+    with pytest.raises(Transient):
+        await clock.run(batches_of(dynamo, clock).get("t", list(items(1).values())))
+    assert clock.monotonic() == dynamo.called_at
+
+
 async def test_unprocessed_items_are_written_in_the_end() -> None:
     clock, dynamo = VirtualClock(), StingyDynamo(10)
     await clock.run(batches_of(dynamo, clock).put("t", list(items(30).values())))
