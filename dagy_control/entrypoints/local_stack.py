@@ -189,7 +189,9 @@ class LocalStack:
             container_name=defaults.ecs.container_name,
             worker_environment=worker_environment(defaults),
         )
-        stack.callback(self.cloud.set_event_sink, None)  # before the clients close: the tasks that are ended last still tell
+        stack.callback(
+            self.cloud.set_event_sink, None
+        )  # before the clients close: the tasks that are ended last still tell
         text = CONFIG.format(
             cluster=self.cloud.cluster, queue_url=provisioned.queue_url, port=self._port, max_tasks=self._max_tasks
         )
