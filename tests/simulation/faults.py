@@ -92,6 +92,7 @@ class FaultPlan:
     crash_at: tuple[CrashAt, ...] = ()
     outages: tuple[Outage, ...] = ()
     stale_s_max: float = 5.0
+    denied_until_s: float = 0.0
     injected: Counter[str] = field(default_factory=Counter)
     cells: Counter[tuple[str, str]] = field(default_factory=Counter)
 
@@ -106,6 +107,8 @@ class FaultPlan:
 
     def fate(self, call: str, host: str, number: int, now_s: float) -> Fate:
         """The fate of a call. During an outage of the control plane nothing gets through."""
+        if now_s < self.denied_until_s and call.startswith(STORMS[Weather.LAUNCHES]):
+            return self._noted(call, Fate.DENIED)
         outage = next((each for each in self.outages if each.hits(call, host, now_s)), None)
         if outage is not None:
             self.cells[call, outage.fate] += 1
@@ -114,6 +117,10 @@ class FaultPlan:
         if now_s >= self.calm_from_s or self.draw("fault", host, number) >= rate:
             self.cells[call, Fate.GOOD] += 1
             return Fate.GOOD
+        if call.startswith(STORMS[Weather.LAUNCHES]) and self.draw("answer only", host, number) < 0.5:
+            if self.weather is Weather.LAUNCHES and self.draw("then denied", host, number) < 0.3:
+                self.denied_until_s = now_s + 150  # a permission goes just when the same token must be sent again
+            return self._noted(call, Fate.TIMEOUT_APPLIED)  # the fate that the launch protocol is there for
         return self._noted(call, BAD_FATES[int(self.draw("kind", host, number) * len(BAD_FATES))])
 
     def crashes(self, index: int, phase: Phase) -> bool:

@@ -307,7 +307,9 @@ class World:
             if after.failure_class is not None:
                 self.sometimes[after.failure_class] += 1
             if after.status is RunStatus.LAUNCHING and after.attempt > 1:
-                self._late_surplus(after)
+                self._late_surplus(after, after.attempt - 1)
+            if after.status is RunStatus.QUEUED:
+                self._late_surplus(after, after.attempt)
 
     def _on_ecs(self, operation: str, request: dict[str, Any], answer: dict[str, Any]) -> None:
         self.woken.set()
@@ -574,14 +576,12 @@ class World:
         run = runs[int(self.plan.draw("surplus", step) * len(runs))]
         self._start_surplus(run, f"older-{step}")
 
-    def _late_surplus(self, run: Run) -> None:
-        """A task of the attempt before this one comes up only now, while the new attempt is being launched."""
+    def _late_surplus(self, run: Run, attempt: int) -> None:
+        """A task that nobody has on record comes up only now: of the attempt before, or of one that waits for another try."""
         share = 0.6 if self.plan.weather is Weather.LAUNCHES else 0.1
-        if not self._is_calm() and self.plan.draw("late", run.run_id, run.attempt) < share:
+        if not self._is_calm() and self.plan.draw("late", run.run_id, run.version) < share:
             self.plan.injected["late surplus"] += 1
-            self._start_surplus(
-                replace(run, attempt=run.attempt - 1), f"late-{run.run_id}-{run.attempt}-{run.launch_try}"
-            )
+            self._start_surplus(replace(run, attempt=attempt), f"late-{run.run_id}-{run.version}")
 
     def _start_surplus(self, run: Run, token: str) -> None:
         request = run_task_request(run, "FARGATE", TARGET)
