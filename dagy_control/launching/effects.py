@@ -1,6 +1,5 @@
 """Reads the queue, and carries out launches: intent, RunTask, record. Through ports only."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from dagy_control.errors import Conflict
@@ -8,6 +7,7 @@ from dagy_control.kernel.bounded import Outcome, run_bounded
 from dagy_control.kernel.clock import Clock
 from dagy_control.kernel.record_writer import RecordWriter
 from dagy_control.kernel.telemetry import log
+from dagy_control.kernel.ticker import Tick
 from dagy_control.launching.decide import LaunchPlan, LaunchPolicy, LaunchSnapshot, may_give_up, may_replay
 from dagy_control.launching.request import decoded, encoded, problem_of, provider_for, run_task_request
 from dagy_control.model.census import Census
@@ -65,21 +65,23 @@ class LaunchingEffects:
             queued.extend(page)
         return LaunchSnapshot(queued, launching, self._census)
 
-    async def apply(
-        self, plan: LaunchPlan, policy: LaunchPolicy, stop: Callable[[], bool]
-    ) -> list[Outcome[ActiveRun, Launched]]:
-        """Carry the plan out, `max_in_flight` runs at a time; claims and sends nothing new once `stop()` is true."""
+    async def apply(self, plan: LaunchPlan, policy: LaunchPolicy, tick: Tick) -> list[Outcome[ActiveRun, Launched]]:
+        """Carry the plan out, `max_in_flight` runs at a time; claims and sends nothing new once the tick must stop."""
         work = [(run, self._launch) for run in plan.launch]
         work += [(run, self._replay) for run in plan.replay]
         work += [(run, self._look) for run in plan.look]
         acts = {run.run_id: act for run, act in work}
 
         async def carry_out(run: ActiveRun) -> Launched:
-            result = await acts[run.run_id](run.run_id, policy, stop)
+            result = await acts[run.run_id](run.run_id, policy, tick)
             return Launched(result, run.run_id)
 
         outcomes = await run_bounded(
-            [run for run, _ in work], carry_out, limit=policy.max_in_flight, name="launching", stop=stop
+            [run for run, _ in work],
+            carry_out,
+            limit=policy.max_in_flight,
+            name="launching",
+            stop=lambda: tick.stopping,
         )
         taken_up = {run.run_id for run in plan.launch}
         self._census.add(
@@ -87,15 +89,15 @@ class LaunchingEffects:
         )  # also without a reply: it may run
         return outcomes
 
-    async def _launch(self, run_id: str, policy: LaunchPolicy, stop: Callable[[], bool]) -> str:
+    async def _launch(self, run_id: str, policy: LaunchPolicy, tick: Tick) -> str:
         """QUEUED: wait for the budget, write the intent, send."""
         run = await self._runs.get(run_id)
         if run is None or run.status is not RunStatus.QUEUED:
             return "stale"
         provider = provider_for(run, policy.target)
         request = run_task_request(run, provider, policy.target)
-        await self._tasks.reserve_run_task(provider)
-        if stop():
+        await tick.drain.interrupt(self._tasks.reserve_run_task(provider))
+        if tick.stopping:
             return "waiting"
         now = self._clock.now()
         claim = claim_launch(
@@ -113,14 +115,14 @@ class LaunchingEffects:
             return await self._record_failure(run, failure, policy)
         return await self._send(run, policy)
 
-    async def _replay(self, run_id: str, policy: LaunchPolicy, stop: Callable[[], bool]) -> str:
+    async def _replay(self, run_id: str, policy: LaunchPolicy, tick: Tick) -> str:
         """LAUNCHING, token alive: send the very same request again; ECS answers with the task that it made, or makes it now."""
         run = await self._runs.get(run_id)
         if run is None or run.status is not RunStatus.LAUNCHING or run.launch_request is None:
             return "stale"
-        await self._tasks.reserve_run_task(run.capacity_provider or "")
+        await tick.drain.interrupt(self._tasks.reserve_run_task(run.capacity_provider or ""))
         now = self._clock.now()
-        if stop() or run.cancel_requested_at is not None or not may_replay(run, policy, now):
+        if tick.stopping or run.cancel_requested_at is not None or not may_replay(run, policy, now):
             return "waiting"
         try:
             run = await self._writer.write(renew_send(run, now=now, by=BY))
@@ -128,7 +130,7 @@ class LaunchingEffects:
             return "lost_claim"
         return await self._send(run, policy)
 
-    async def _look(self, run_id: str, policy: LaunchPolicy, stop: Callable[[], bool]) -> str:
+    async def _look(self, run_id: str, policy: LaunchPolicy, tick: Tick) -> str:
         """LAUNCHING, token expired or cancelled: a task that ECS shows is adopted; none, and grace passed, is none."""
         run = await self._runs.get(run_id)
         if run is None or run.status is not RunStatus.LAUNCHING:
@@ -139,7 +141,7 @@ class LaunchingEffects:
             if arns:
                 return await self._record_task(run, arns[0], f"found by startedBy: {arns[0]}")
         now = self._clock.now()
-        if stop() or not may_give_up(run, policy, now):
+        if tick.stopping or not may_give_up(run, policy, now):
             return "waiting"
         try:
             await self._writer.write(launch_not_found(run, policy.retry, now=now, by=BY))

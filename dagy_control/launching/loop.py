@@ -24,7 +24,7 @@ class LaunchingLoop:
         policy = self.policy
         snapshot = await self._effects.load(policy)
         plan = decide(snapshot, policy, tick.now)
-        outcomes = await self._effects.apply(plan, policy, lambda: tick.stopping)
+        outcomes = await self._effects.apply(plan, policy, tick)
         results = [outcome.value.result if outcome.value else "error" for outcome in outcomes]
         self._metrics.record(plan, snapshot.census.total, results)
         errors = [outcome for outcome in outcomes if outcome.error is not None]

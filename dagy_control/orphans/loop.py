@@ -7,7 +7,7 @@ from dagy_control.kernel.clock import Clock
 from dagy_control.kernel.tasks import within
 from dagy_control.kernel.telemetry import log
 from dagy_control.kernel.ticker import Tick
-from dagy_control.orphans.decide import OrphanPolicy, decide
+from dagy_control.orphans.decide import OrphanPolicy, ScanSnapshot, decide
 from dagy_control.orphans.effects import OrphanEffects
 from dagy_control.orphans.metrics import OrphanMetrics
 from dagy_control.orphans.report import scan_report
@@ -32,12 +32,17 @@ class OrphanLoop:
         return None
 
     async def scan(self, tick: Tick) -> dict[str, Any]:
-        """One scan, and its documented report. Raises `Transient` when the reads do not finish within `scan_timeout_s`."""
+        """One scan, and its documented report.
+
+        Raises `Transient` when the reads do not finish within `scan_timeout_s`, or when the drain begins meanwhile.
+        """
         policy = self.policy
         try:
-            snapshot = await within(self._clock, policy.scan_timeout_s, self._effects.load(policy), name="orphan scan")
+            snapshot = await tick.drain.interrupt(self._load(policy))
         except TimeoutError as error:
             raise Transient(f"{error}; nothing was judged and nothing stopped") from error
+        if snapshot is None:
+            raise Transient("the process stops: nothing was judged and nothing stopped")
         plan = decide(snapshot, policy, tick.now)
         stopped = await self._effects.apply(plan, policy, lambda: tick.stopping)
         self._metrics.record(plan, stopped)
@@ -56,3 +61,6 @@ class OrphanLoop:
             verdicts=dict(plan.verdicts),
         )
         return scan_report(plan, policy, stopped)
+
+    async def _load(self, policy: OrphanPolicy) -> ScanSnapshot:
+        return await within(self._clock, policy.scan_timeout_s, self._effects.load(policy), name="orphan scan")

@@ -45,7 +45,10 @@ class ReconcilingLoop:
                 if tick.stopping:
                     whole = False  # for good: a lease that comes back must not end runs by a share of half a pass
                     break
-                snapshot = await self._effects.load(runs, policy)
+                snapshot = await tick.drain.interrupt(self._effects.load(runs, policy))
+                if snapshot is None:
+                    whole = False
+                    break
                 refusal = refusal or snapshot.refusal
                 plan = decide(snapshot, policy, tick.now)
                 lost.extend(plan.lost)

@@ -14,9 +14,10 @@ from dagy_control.model.runs import Run, RunChange, RunStatus, StopCause, applie
 from dagy_control.model.tasks import SeenTask
 from dagy_control.orphans.criteria import Criteria, StateTable
 from dagy_control.orphans.decide import OrphanPolicy
-from dagy_control.orphans.effects import OrphanEffects
+from dagy_control.orphans.effects import STOPS_IN_FLIGHT, OrphanEffects
 from dagy_control.orphans.loop import OrphanLoop
 from dagy_control.orphans.metrics import OrphanMetrics
+from dagy_control.ports.tasks import Described, ReadPriority
 from tests.builders import (
     ARN,
     CLUSTER,
@@ -289,6 +290,25 @@ async def test_a_task_that_ecs_lists_and_will_not_describe_makes_the_scan_partia
 # Dry run, cap, drain.
 
 
+async def test_a_drain_does_not_wait_for_the_reads_of_a_scan() -> None:
+    world = World(over(), tasks=[task_of(over())])
+    drain = Drain()
+
+    class Slow(FakeTasks):
+        async def describe(
+            self, cluster: str, arns: Sequence[str], *, priority: ReadPriority, tags: bool = False
+        ) -> Described:
+            drain.begin()
+            await world.clock.sleep(50)
+            return await super().describe(cluster, arns, priority=priority, tags=tags)
+
+    world.tasks = Slow(task_of(over()))
+    world.restarted()
+    with pytest.raises(Transient, match="nothing was judged"):
+        await world.scan(drain)
+    assert (world.clock.now(), world.stopped) == (NOW, [])
+
+
 async def test_a_dry_run_reports_and_stops_nothing() -> None:
     world = World(over(), tasks=[task_of(over())], dry_run=True)
     data = await world.scan()
@@ -303,9 +323,18 @@ async def test_more_orphans_than_the_cap_are_reported_and_not_stopped() -> None:
     assert (data["summary"]["orphans_found"], world.stopped) == (3, [])
 
 
-async def test_a_drain_that_has_begun_stops_nothing_more() -> None:
-    world = World(over(), tasks=[task_of(over())])
+async def test_a_drain_that_begins_between_two_stops_ends_those_under_way_and_stops_nothing_more() -> None:
     drain = Drain()
-    drain.begin()
-    await world.scan(drain)
-    assert world.stopped == []
+
+    class Draining(FakeTasks):
+        async def stop(self, cluster: str, arn: str, *, reason: str) -> None:
+            drain.begin()
+            await super().stop(cluster, arn, reason=reason)
+
+    runs = [over(f"run-{n}") for n in range(20)]
+    world = World(*runs, max_stop_share=1.0)
+    world.tasks = Draining(*map(task_of, runs))
+    world.restarted()
+    data = await world.scan(drain)
+    assert len(world.stopped) == data["summary"]["tasks_stopped"]
+    assert 1 <= len(world.stopped) <= STOPS_IN_FLIGHT

@@ -288,6 +288,25 @@ async def test_a_pass_that_is_drained_ends_between_two_effects() -> None:
     assert (summary.updated, world.runs.writes, world.tasks.described) == (0, [], [])
 
 
+async def test_a_drain_does_not_wait_for_the_reads_of_a_page() -> None:
+    world = World(running(), tasks=[stopped(running())])
+    drain = Drain()
+
+    class Slow(FakeTasks):
+        @override
+        async def describe(
+            self, cluster: str, arns: Sequence[str], *, priority: ReadPriority, tags: bool = False
+        ) -> Described:
+            drain.begin()
+            await world.clock.sleep(50)
+            return await super().describe(cluster, arns, priority=priority, tags=tags)
+
+    world.tasks = Slow(stopped(running()))
+    world.restarted()
+    summary = await world.reconcile(drain)
+    assert (world.clock.now(), summary.checked, world.run.status) == (NOW, 0, RunStatus.RUNNING)
+
+
 class FlickeringLease(FakePermit):
     """Held when asked for the first time, not the second, and held again ever after."""
 
