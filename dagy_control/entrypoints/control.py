@@ -174,9 +174,11 @@ def _register_readiness(health: Health, ports: Ports, settings: Settings) -> Non
 
     ecs = EcsAdmin(ports.clients.ecs, ports.calls)
 
+    providers = [name for name, weight in settings.ecs.capacity_providers.items() if weight > 0]
+
     async def ecs_reachable() -> str | None:
-        cluster = settings.ecs.cluster_arn or ""
-        return None if await ecs.cluster_exists(cluster) else f"ECS has no active cluster {cluster!r}"
+        launched = providers if settings.launching.enabled else ()
+        return await ecs.cluster_problem(settings.ecs.cluster_arn or "", providers=launched)
 
     health.register_ready("tables", tables_reachable)
     if settings.ecs.cluster_arn:

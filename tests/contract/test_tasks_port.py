@@ -314,8 +314,12 @@ async def test_calls_take_their_places_in_the_budget(ecs: EmulatorBed) -> None:
 
 
 async def test_the_cluster_and_the_task_definition_can_be_asked_for(ecs: EmulatorBed) -> None:
-    assert await ecs.admin.cluster_exists(ecs.cluster)
-    assert not await ecs.admin.cluster_exists("nobody")
+    assert await ecs.admin.cluster_problem(ecs.cluster, providers=["FARGATE", "FARGATE_SPOT"]) is None
+    assert await ecs.admin.cluster_problem("nobody") == "ECS has no active cluster 'nobody'"
+    lacking = await ecs.admin.cluster_problem(ecs.cluster, providers=["FARGATE", "MINE"])
+    assert lacking is not None
+    assert "MINE" in lacking
+    assert "PutClusterCapacityProviders" in lacking
     arn = await ecs.admin.register_task_definition({**DEFINITION, "family": "other"})
     assert arn.endswith("task-definition/other:1")
     found = await ecs.admin.task_definition("other")
