@@ -89,14 +89,26 @@ class AwsServer:
 
     async def start(self) -> None:
         """Start it and wait until it accepts connections. `RuntimeError` when it does not (its log says why)."""
-        self._process = process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "dagy_control.local.aws_server", "--host", self._host, "--port", str(self._port)),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=_open_log(self._log),
-            env=_environment(os.environ),
-            start_new_session=True,  # a Ctrl-C is for the owner, who stops this server last
-        )
+        log = _open_log(self._log)
+        try:
+            self._process = process = await asyncio.create_subprocess_exec(
+                *(
+                    sys.executable,
+                    "-m",
+                    "dagy_control.local.aws_server",
+                    "--host",
+                    self._host,
+                    "--port",
+                    str(self._port),
+                ),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                env=_environment(os.environ),
+                start_new_session=True,  # a Ctrl-C is for the owner, who stops this server last
+            )
+        finally:
+            os.close(log)
         if process.stdout is None:
             raise RuntimeError("the server's process has no standard output")
         line = await within(self._clock, _START_TIMEOUT_S, process.stdout.readline(), name="start of the AWS server")

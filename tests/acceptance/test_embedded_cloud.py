@@ -336,3 +336,8 @@ async def test_everything_but_ecs_is_there(world: World) -> None:
 
 def _runs(pid: int) -> bool:
     return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+
+
+async def test_the_cloud_keeps_no_log_open_that_its_processes_write(world: World) -> None:
+    opened = {Path(file.path).name for file in psutil.Process().open_files()}
+    assert not any(name.endswith(".log") for name in opened), opened
