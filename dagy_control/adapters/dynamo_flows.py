@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from dagy_control.adapters.attributes import (
@@ -115,12 +116,9 @@ class DynamoFlows:
             ProjectionExpression="flow_version, registered_at, #status",
             ConsistentRead=True,
         )
-        active = [
-            (read_moment(item["registered_at"]), read_text(item["flow_version"]))
-            for item in items
-            if item.get("status") == to_value(FlowStatus.ACTIVE)
-        ]
-        return max(active)[1] if active else None
+        active = [item for item in items if item.get("status") == to_value(FlowStatus.ACTIVE)]
+        versions = [(_registered_at(item, key), read_text(item["flow_version"])) for item in active]
+        return max(versions)[1] if versions else None
 
     async def _query(self, **request: Any) -> list[Item]:  # noqa: ANN401 - Query's own parameters
         items: list[Item] = []
@@ -131,6 +129,15 @@ class DynamoFlows:
             if "LastEvaluatedKey" not in answer:
                 return items
             request["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
+
+
+def _registered_at(item: Item, flow: str) -> datetime:
+    key = f"{flow}/{read_text(item['flow_version'])}"
+    values = read_attributes(item, {"registered_at": read_moment}, key=key)
+    if not values:
+        raise UnreadableRecord(key, "it has no registered_at")
+    registered_at: datetime = values["registered_at"]
+    return registered_at
 
 
 def _record(item: Item) -> FlowRecord:

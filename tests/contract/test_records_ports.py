@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import pytest
 import pytest_asyncio
 
-from dagy_control.adapters.attributes import to_item
+from dagy_control.adapters.attributes import UnreadableRecord, to_item
 from dagy_control.adapters.dynamo_flows import DynamoFlows
 from dagy_control.adapters.dynamo_orphans import DynamoStateTables, DynamoSuspicions
 from dagy_control.adapters.dynamo_task_runs import DynamoTaskRuns
@@ -124,6 +124,17 @@ async def test_without_a_version_the_newest_registered_active_one_is_meant(flows
     found = await flows.get("acme", "etl")
     assert found is not None
     assert found.flow_version == "10"
+
+
+@pytest.mark.parametrize("registered_at", [{}, {"registered_at": "yesterday"}], ids=["none", "nonsense"])
+async def test_a_version_without_a_readable_time_is_named_and_not_a_bug(
+    aws: Aws, registered_at: dict[str, str]
+) -> None:
+    table = await aws.table(FLOWS)
+    item = {"flow_key": "acme#etl", "flow_version": "7", "status": "ACTIVE", **registered_at}
+    await aws.put_item(table, to_item(item))
+    with pytest.raises(UnreadableRecord, match="acme#etl/7.*registered_at"):
+        await DynamoFlows(aws.clients.dynamodb, aws.calls, table=table).get("acme", "etl")
 
 
 async def test_the_same_artifact_again_succeeds_and_keeps_the_first_registration(flows: AnyFlows) -> None:
