@@ -133,7 +133,7 @@ async def test_a_version_without_a_readable_time_is_named_and_not_a_bug(
     table = await aws.table(FLOWS)
     item = {"flow_key": "acme#etl", "flow_version": "7", "status": "ACTIVE", **registered_at}
     await aws.put_item(table, to_item(item))
-    with pytest.raises(UnreadableRecord, match="acme#etl/7.*registered_at"):
+    with pytest.raises(UnreadableRecord, match=r"acme#etl/7.*registered_at"):
         await DynamoFlows(aws.clients.dynamodb, aws.calls, table=table).get("acme", "etl")
 
 
