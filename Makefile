@@ -40,7 +40,7 @@ simulate-crashes: setup ## Crash at every port call of a scenario, before, after
 	@$(BIN)/python -m tests.simulation.crash_points
 
 simulate-mutants: setup ## Remove each safeguard in turn: the simulation must notice
-	@$(BIN)/python -m tests.simulation.mutants --seeds $(or $(SEEDS),40)
+	@$(BIN)/python -m tests.simulation.mutants --seeds $(or $(SEEDS),80)
 
 check: setup      ## Format, lint, types and import contracts
 	@$(BIN)/ruff format --check .

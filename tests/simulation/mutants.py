@@ -249,7 +249,7 @@ def main() -> int:
     """Exit 1 if a mutant survives."""
     parser = argparse.ArgumentParser(prog="python -m tests.simulation.mutants", description=__doc__)
     parser.add_argument(
-        "--seeds", type=int, default=60, help="how many seeds each mutant must survive to be a survivor"
+        "--seeds", type=int, default=80, help="how many seeds each mutant must survive to be a survivor"
     )
     parser.add_argument("--only", help="the name of one mutant")
     options = parser.parse_args()
