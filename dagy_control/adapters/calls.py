@@ -82,18 +82,22 @@ _LOST: tuple[type[BaseException], ...] = (
     aws.ResponseStreamingError,
     aws.IncompleteReadError,
     aws.FlexibleChecksumError,
+    ResponseParserError,
+    aiohttp.ClientError,
+    TimeoutError,
+    OSError,
+)
+"""No usable answer: timeouts, lost connections, broken bodies (a proxy's page in place of AWS's answer)."""
+
+_NO_CREDENTIALS: tuple[type[BaseException], ...] = (
     aws.CredentialRetrievalError,
     aws.MetadataRetrievalError,
     aws.NoCredentialsError,
     aws.PartialCredentialsError,
     aws.SSOError,
     aws.TokenRetrievalError,
-    ResponseParserError,
-    aiohttp.ClientError,
-    TimeoutError,
-    OSError,
 )
-"""No usable answer: timeouts, lost connections, broken bodies (a proxy's page in place of AWS's answer), no credentials now."""
+"""Nothing was sent. A daemon may get them at the next try (a role's come from an endpoint); a person has to act."""
 
 CallNamer: TypeAlias = "Callable[[str], AbstractContextManager[None]]"
 """`with call("UpdateItem"): …` around exactly one call to one service."""
@@ -163,6 +167,9 @@ def translated(error: Exception, what: str) -> DagyError | None:
             return error
         case aws.ClientError():
             return _refusal(error, what)
+        case _ if isinstance(error, _NO_CREDENTIALS):
+            remedy = "give AWS_PROFILE or AWS_ACCESS_KEY_ID, sign in again, or run under a role"
+            return Transient(f"AWS credentials cannot be had ({what}: {type(error).__name__}: {error}): {remedy}")
         case _ if isinstance(error, _LOST):
             return Transient(f"no answer ({what}: {type(error).__name__}: {error})")
         case aws.BotoCoreError():

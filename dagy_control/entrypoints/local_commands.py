@@ -2,17 +2,21 @@
 
 import asyncio
 import importlib.util
+import os
 import shlex
 import signal
+import socket
 import sys
+from collections.abc import Coroutine
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from dagy_control.entrypoints.command import JsonOption, console, errors_as_sentences
 from dagy_control.errors import Permanent
 from dagy_control.kernel.drain import Drain
+from dagy_control.kernel.tasks import as_task
 from dagy_control.kernel.telemetry import configure_logging
 
 Workdir = Annotated[Path, typer.Option(help="Logs and configuration go here.")]
@@ -20,13 +24,16 @@ ORGS = ("acme", "globex")
 
 
 def local(
-    port: Annotated[int, typer.Option(help="Of the daemon's HTTP server.")] = 9464,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Of the daemon's HTTP server; 0 takes a free one.")
+    ] = 9464,
     workdir: Workdir = Path(".dagy/local"),
 ) -> None:
     """Keep the embedded cloud and a daemon up until Ctrl-C, with two example flows registered."""
     _require_local()
     with errors_as_sentences():
         configure_logging(level="ERROR", json=False)
+        _require_free(port)
         raise typer.Exit(asyncio.run(_local(workdir, port)))
 
 
@@ -40,7 +47,42 @@ def demo(
 
     with errors_as_sentences():
         configure_logging(level="CRITICAL", json=False)
-        raise typer.Exit(asyncio.run(run_demo(workdir, as_json=as_json)))
+        raise typer.Exit(asyncio.run(_ended_by_signals(run_demo(workdir, as_json=as_json))))
+
+
+async def _ended_by_signals(work: Coroutine[Any, Any, int]) -> int:
+    """The work's exit code. SIGTERM and a closed terminal end it as Ctrl-C does: it clears up, and leaves no process."""
+    ended_by: list[signal.Signals] = []
+    task = as_task(work, name="demo")
+
+    def end(number: signal.Signals) -> None:
+        if not ended_by:  # a second one must not break into the clearing up
+            task.cancel()
+        ended_by.append(number)
+
+    for number in _end_signals():
+        asyncio.get_running_loop().add_signal_handler(number, end, number)
+    try:
+        return await task
+    except asyncio.CancelledError:
+        if not ended_by:
+            raise
+        return 128 + ended_by[0]
+
+
+def _end_signals() -> list[signal.Signals]:
+    """Besides Ctrl-C; not those that our parent told us to ignore, as `nohup` does."""
+    return [each for each in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(each) is not signal.SIG_IGN]
+
+
+def _require_free(port: int) -> None:
+    """Refuse a port that is taken before a cloud is started for nothing."""
+    try:
+        socket.create_server(("127.0.0.1", port)).close()
+    except OSError as error:
+        raise Permanent(
+            f"port {port} cannot be used ({os.strerror(error.errno or 0)}); take another with --port, or 0 for a free one"
+        ) from error
 
 
 async def _local(workdir: Path, port: int) -> int:
@@ -48,7 +90,7 @@ async def _local(workdir: Path, port: int) -> int:
     from dagy_control.entrypoints.local_stack import LocalStack, tail  # noqa: PLC0415 - needs the extra `local`
 
     stop = Drain()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, *_end_signals()):
         asyncio.get_running_loop().add_signal_handler(number, stop.begin)
     out = console()
     out.print("starting the embedded cloud …")

@@ -1,6 +1,7 @@
 """`dagy-control runs`: launch, list, show, cancel."""
 
 import json
+import sys
 from collections.abc import Sequence
 from typing import Annotated, Any
 
@@ -9,7 +10,7 @@ import typer
 from dagy_control.entrypoints.command import ConfigOption, JsonOption, console, with_ports
 from dagy_control.entrypoints.policies import request_policy
 from dagy_control.entrypoints.records import run_document, task_run_document
-from dagy_control.entrypoints.runs_view import run_page, runs_table
+from dagy_control.entrypoints.runs_view import replay_note, run_page, runs_table
 from dagy_control.entrypoints.wiring import Ports
 from dagy_control.model.flow_templates import Json
 from dagy_control.model.runs import Run
@@ -56,7 +57,7 @@ def launch(
             cpu=cpu,
             memory=memory,
             ephemeral_storage_gib=ephemeral_storage_gib,
-            extra_env_vars=dict(_pair(each, "--env") for each in env or []),
+            extra_env_vars=_pairs(env or [], "--env"),
             correlation_id=correlation_id,
             idempotency_key=idempotency_key,
             priority=priority,
@@ -65,6 +66,8 @@ def launch(
         return await launcher.submit(order)
 
     run = with_ports(config, work)
+    if note := replay_note(run, flow_name, _parameters(parameter or [])):
+        print(note, file=sys.stderr)
     if as_json:
         print(json.dumps(run_document(run), indent=2))
     else:
@@ -74,7 +77,9 @@ def launch(
 @app.command("list")
 def list_runs(
     org_id: Annotated[str | None, typer.Option("--org", help="Runs of this organisation.")] = None,
-    flow_name: Annotated[str | None, typer.Option("--flow", help="Only of this flow (with --org).")] = None,
+    flow_name: Annotated[
+        str | None, typer.Option("--flow", help="Only of this flow (with --org, or of the batch).")
+    ] = None,
     correlation_id: Annotated[str | None, typer.Option("--correlation-id", help="Runs of this batch.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=1000, help="The newest so many.")] = 20,
     config: ConfigOption = None,
@@ -85,7 +90,7 @@ def list_runs(
     async def work(ports: Ports) -> Sequence[Run]:
         if correlation_id is not None:
             runs = await ports.runs.by_correlation(correlation_id, limit=limit)
-            return [run for run in runs if org_id in (None, run.org_id)]
+            return [run for run in runs if org_id in (None, run.org_id) and flow_name in (None, run.flow_name)]
         if org_id is None:
             raise RequestRefused("org_id", "say whose runs: --org ORGANISATION, or --correlation-id BATCH")
         if flow_name is not None:
@@ -141,7 +146,17 @@ def _pair(text: str, option: str) -> tuple[str, str]:
 
 
 def _parameters(texts: list[str]) -> dict[str, Json]:
-    return {name: _value(value) for name, value in (_pair(text, "--param") for text in texts)}
+    return {name: _value(value) for name, value in _pairs(texts, "--param").items()}
+
+
+def _pairs(texts: list[str], option: str) -> dict[str, str]:
+    """Each name once: a second value is a slip of the pen, and either could be meant."""
+    pairs: dict[str, str] = {}
+    for name, value in (_pair(text, option) for text in texts):
+        if name in pairs:
+            raise RequestRefused(option, f"{option} gives {name!r} twice, {pairs[name]!r} and {value!r}; give it once")
+        pairs[name] = value
+    return pairs
 
 
 def _value(text: str) -> Any:  # noqa: ANN401 - any JSON value

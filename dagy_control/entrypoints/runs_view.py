@@ -3,7 +3,8 @@
 What a user's error, a person's stop reason or another system's record says is shown as it is: it is no markup.
 """
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from rich.box import SIMPLE_HEAD
@@ -12,6 +13,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from dagy_control.model.failures import CLASSES
+from dagy_control.model.flow_templates import Json
 from dagy_control.model.runs import Run, RunStatus
 from dagy_control.model.task_runs import TaskRun
 
@@ -27,7 +29,7 @@ STATUS_COLOURS = {
 
 def runs_table(runs: Sequence[Run]) -> Table:
     """A line for each run."""
-    columns = ("organisation", "flow", "status", "try", "created", "seconds", "why")
+    columns = ("organisation", "flow", "status", "attempt", "created", "seconds", "why")
     table = Table(Column("run", no_wrap=True), *columns, box=SIMPLE_HEAD, pad_edge=False)
     for run in runs:
         table.add_row(
@@ -46,9 +48,19 @@ def runs_table(runs: Sequence[Run]) -> Table:
 def run_page(run: Run, task_runs: Sequence[TaskRun]) -> Group:
     """All about one run."""
     title = Text.assemble((run.flow_name, "bold"), f" of {run.org_id}, run {run.run_id}: ", _status(run))
-    facts = [Text(f"  {name:<16} {value}") for name, value in _facts(run)]
-    tables = [_transitions(run), _tasks(task_runs)] if task_runs else [_transitions(run)]
+    facts = [Text(f"  {name:<16} {value}".replace("\n", "\n" + " " * 19)) for name, value in _facts(run)]
+    tables = [_transitions(run), _tasks(run, task_runs)] if task_runs else [_transitions(run)]
     return Group(title, *facts, *tables)
+
+
+def replay_note(run: Run, flow_name: str, parameters: Mapping[str, Json]) -> str:
+    """What to tell who launched `flow_name` and got the run that an idempotency key had made for something else; else ""."""
+    if run.flow_name == flow_name and json.loads(run.parameters) == parameters:
+        return ""
+    return (
+        f"note: the key {run.idempotency_key!r} was used before, for {run.flow_name} with {run.parameters}: "
+        "this is that run, nothing new is launched"
+    )
 
 
 def _status(run: Run) -> Text:
@@ -58,7 +70,7 @@ def _status(run: Run) -> Text:
 def _facts(run: Run) -> list[tuple[str, str]]:
     size = f"{run.cpu} CPU / {run.memory} MiB" if run.cpu else ""
     facts: list[tuple[str, object]] = [
-        ("attempt", f"{run.attempt} (at most {run.max_attempts}; {run.infra_failures} infrastructure failures)"),
+        ("attempt", _attempt(run)),
         ("correlation", run.correlation_id),
         ("size", " ".join(filter(None, (size, run.capacity_provider)))),
         ("task", run.external_id),
@@ -72,6 +84,12 @@ def _facts(run: Run) -> list[tuple[str, str]]:
     return [(name, str(value)) for name, value in facts if value not in (None, "")]
 
 
+def _attempt(run: Run) -> str:
+    """`max_attempts` bounds only the attempts that the flow itself failed, so one that infrastructure ended comes on top."""
+    lost = f", and {run.infra_failures} lost to infrastructure" if run.infra_failures else ""
+    return f"{run.attempt} (the flow may have {run.max_attempts}{lost})"
+
+
 def _transitions(run: Run) -> Table:
     table = Table(
         "at", "from", "to", "attempt", "by", "why", title="Story", title_justify="left", box=SIMPLE_HEAD, pad_edge=False
@@ -81,7 +99,7 @@ def _transitions(run: Run) -> Table:
     return table
 
 
-def _tasks(task_runs: Sequence[TaskRun]) -> Table:
+def _tasks(run: Run, task_runs: Sequence[TaskRun]) -> Table:
     table = Table(
         "task",
         "status",
@@ -101,9 +119,14 @@ def _tasks(task_runs: Sequence[TaskRun]) -> Table:
             str(each.attempts),
             "" if each.duration_seconds is None else f"{each.duration_seconds:.2f}",
             "" if each.peak_memory_mb is None else f"{each.peak_memory_mb:.0f}",
-            each.error_message or "",
+            each.error_message or ("no end on record: its worker ended first" if _cut_off(run, each) else ""),
         )
     return table
+
+
+def _cut_off(run: Run, task: TaskRun) -> bool:
+    """A task still RUNNING on record though its attempt of the run is over: a killed worker writes nothing more."""
+    return task.status == "RUNNING" and (run.status.is_terminal or task.run_attempt < run.attempt)
 
 
 def _time(at: datetime | None) -> str:

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import IO
 
+from dagy_control.errors import Permanent
 from dagy_control.kernel.clock import Clock
 from dagy_control.local.agent import AgentPolicy
 from dagy_control.local.aws_server import AwsServer
@@ -95,7 +96,7 @@ class EmbeddedCloud:
             self._driver.publish = publish
 
     async def start(self) -> None:
-        """Start all of it. `RuntimeError` if another cloud uses the work folder, `OSError` if a port is taken."""
+        """Start all of it. `Permanent` if the work folder cannot be used or another cloud uses it, `OSError` if a port is taken."""
         self._lock = _lock_folder(self.workdir)
         try:
             await self._aws.start()
@@ -145,12 +146,15 @@ def _platform_environment() -> dict[str, str]:
 
 def _lock_folder(workdir: Path) -> IO[bytes]:
     """Hold the work folder: the lock dies with this process, so whoever gets it may clear up what the last one left."""
-    workdir.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as undo:
-        lock = undo.enter_context((workdir / "cloud.lock").open("wb"))
+        try:
+            workdir.mkdir(parents=True, exist_ok=True)
+            lock = undo.enter_context((workdir / "cloud.lock").open("wb"))
+        except OSError as error:
+            raise Permanent(f"{workdir} cannot be the work folder: {error.strerror}") from error
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise RuntimeError(f"another embedded cloud is using {workdir}") from None
+            raise Permanent(f"another embedded cloud is using {workdir}; end it, or take another work folder") from None
         undo.pop_all()
         return lock

@@ -17,6 +17,7 @@ from aiobotocore.config import AioConfig
 from aiobotocore.session import get_session
 from botocore.exceptions import ClientError
 
+from dagy_control.errors import Permanent
 from dagy_control.kernel.clock import SystemClock
 from dagy_control.local.agent import CLOUD_VARIABLE
 from dagy_control.local.cloud import REGION, EmbeddedCloud
@@ -239,7 +240,7 @@ async def test_stop_leaves_no_process_of_the_cloud_and_may_be_repeated(world: Wo
 
 
 async def test_a_second_cloud_in_the_same_folder_is_refused(world: World) -> None:
-    with pytest.raises(RuntimeError, match="another embedded cloud is using"):
+    with pytest.raises(Permanent, match="another embedded cloud is using"):
         await EmbeddedCloud(world.cloud.workdir, clock=SystemClock()).start()
 
 

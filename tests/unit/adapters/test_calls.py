@@ -94,6 +94,13 @@ def test_a_refusal_is_permanent_and_keeps_its_code(error: Exception, code: str) 
     assert ours.code == code
 
 
+@pytest.mark.parametrize("error", [aws.NoCredentialsError(), aws.UnauthorizedSSOTokenError()], ids=repr)
+def test_missing_credentials_are_named_as_such_with_what_to_give(error: Exception) -> None:
+    text = str(translated(error, "ecs RunTask"))
+    assert text.startswith("AWS credentials cannot be had (ecs RunTask")
+    assert "AWS_PROFILE" in text
+
+
 def test_a_message_begins_with_the_words_of_aws_and_names_the_call() -> None:
     assert str(translated(refused("ClientException", "TaskDefinition not found."), "ecs RunTask")) == (
         "TaskDefinition not found. (ecs RunTask: ClientException)"

@@ -98,6 +98,8 @@ def test_a_launch_without_settings_names_each_that_is_missing() -> None:
     [
         pytest.param(["--param", "day"], "--param 'day' must look like NAME=VALUE", id="param"),
         pytest.param(["--param", "=x"], "--param '=x' must look like NAME=VALUE", id="param without a name"),
+        pytest.param(["-p", "n=1", "-p", "n=2"], "--param gives 'n' twice, '1' and '2'", id="param twice"),
+        pytest.param(["-e", "A=1", "-e", "A=2"], "--env gives 'A' twice", id="env twice"),
         pytest.param(["--env", "A"], "--env 'A' must look like NAME=VALUE", id="env"),
         pytest.param(["--env", "DAGY_RUN_ID=x"], "DAGY_RUN_ID belongs to dagy_control", id="a reserved variable"),
         pytest.param(["--profile", "huge"], "large, medium, small, xlarge", id="profile"),
@@ -112,6 +114,23 @@ def test_a_bad_launch_is_refused_before_aws_is_asked(
     for name, value in LAUNCHABLE.items():
         monkeypatch.setenv(name, value)
     assert told in refusal("runs", "launch", "etl", "--org", "acme", *arguments)
+
+
+def test_a_taken_port_is_refused_before_a_cloud_is_started(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as holder:
+        port = holder.getsockname()[1]
+        told = refusal("local", "--port", str(port), "--workdir", str(tmp_path / "work"))
+    assert told.startswith(f"error: port {port} cannot be used (Address already in use)")
+    assert not (tmp_path / "work").exists()
+
+
+@pytest.mark.parametrize("command", ["local", "demo"])
+def test_a_work_folder_that_cannot_be_one_is_refused(command: str, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    result = run(command, "--workdir", str(tmp_path / "file"), *(["--port", "0"] if command == "local" else []))
+    assert result.exit_code == EXIT_REFUSED
+    assert isinstance(result.exception, SystemExit), result.exception
+    assert "cannot be the work folder: File exists" in result.output
 
 
 def test_a_list_of_nobodys_runs_says_what_to_give() -> None:

@@ -7,7 +7,7 @@ import pytest
 from rich.console import RenderableType
 
 from dagy_control.entrypoints.command import console
-from dagy_control.entrypoints.runs_view import run_page, runs_table
+from dagy_control.entrypoints.runs_view import replay_note, run_page, runs_table
 from dagy_control.model.failures import CLASSES
 from dagy_control.model.runs import FailureClass, RunStatus, Transition
 from dagy_control.model.task_runs import TaskRun
@@ -50,3 +50,41 @@ def test_a_list_has_a_line_for_each_run(monkeypatch: pytest.MonkeyPatch) -> None
     runs = [a_run(run_id=f"run-{number}") for number in range(3)]
     lines = printed(runs_table(runs), monkeypatch).splitlines()
     assert [line.split()[0] for line in lines if "run-" in line] == ["run-0", "run-1", "run-2"]
+
+
+def test_each_line_of_an_error_stands_below_its_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    page = printed(run_page(a_run(RunStatus.FAILED, error_message="first\nsecond"), []), monkeypatch)
+    first, second = (line for line in page.splitlines() if "first" in line or "second" in line)
+    assert first.index("first") == second.index("second")
+
+
+@pytest.mark.parametrize(
+    ("lost", "told"),
+    [(0, "2 (the flow may have 2)"), (1, "2 (the flow may have 2, and 1 lost to infrastructure)")],
+)
+def test_attempts_lost_to_infrastructure_are_told_apart(lost: int, told: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = a_run(RunStatus.RUNNING, attempt=2, max_attempts=2, infra_failures=lost)
+    assert told in printed(run_page(run, []), monkeypatch)
+
+
+@pytest.mark.parametrize(
+    ("status", "run_attempt", "cut_off"),
+    [
+        pytest.param(RunStatus.RUNNING, 2, False, id="its attempt goes on"),
+        pytest.param(RunStatus.RUNNING, 1, True, id="a later attempt is on"),
+        pytest.param(RunStatus.FAILED, 2, True, id="the run has ended"),
+    ],
+)
+def test_a_task_without_an_end_is_told_apart_from_one_that_runs(
+    status: RunStatus, run_attempt: int, cut_off: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = TaskRun(run_id="r1", task_run_id="x#t", task_name="t", status="RUNNING", attempts=1, run_attempt=run_attempt)
+    page = printed(run_page(a_run(status, attempt=2), [task]), monkeypatch)
+    assert ("its worker ended first" in page) is cut_off
+
+
+def test_a_key_that_was_used_for_something_else_is_noted() -> None:
+    run = a_run(idempotency_key="nightly", parameters='{"day": "1"}')
+    assert replay_note(run, run.flow_name, {"day": "1"}) == ""
+    assert '\'nightly\' was used before, for etl with {"day": "1"}' in replay_note(run, run.flow_name, {"day": "2"})
+    assert replay_note(run, "other", {"day": "1"}) != ""
