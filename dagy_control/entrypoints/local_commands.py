@@ -2,10 +2,8 @@
 
 import asyncio
 import importlib.util
-import os
 import shlex
 import signal
-import socket
 import sys
 from collections.abc import Coroutine
 from pathlib import Path
@@ -33,7 +31,6 @@ def local(
     _require_local()
     with errors_as_sentences():
         configure_logging(level="ERROR", json=False)
-        _require_free(port)
         raise typer.Exit(asyncio.run(_local(workdir, port)))
 
 
@@ -73,16 +70,6 @@ async def _ended_by_signals(work: Coroutine[Any, Any, int]) -> int:
 def _end_signals() -> list[signal.Signals]:
     """Besides Ctrl-C; not those that our parent told us to ignore, as `nohup` does."""
     return [each for each in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(each) is not signal.SIG_IGN]
-
-
-def _require_free(port: int) -> None:
-    """Refuse a port that is taken before a cloud is started for nothing."""
-    try:
-        socket.create_server(("127.0.0.1", port)).close()
-    except OSError as error:
-        raise Permanent(
-            f"port {port} cannot be used ({os.strerror(error.errno or 0)}); take another with --port, or 0 for a free one"
-        ) from error
 
 
 async def _local(workdir: Path, port: int) -> int:

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import sys
 from asyncio import create_subprocess_exec
 from asyncio.subprocess import Process
@@ -16,7 +17,7 @@ from dagy_control.adapters.calls import AwsCalls
 from dagy_control.adapters.session import AwsClients
 from dagy_control.config import Settings, load_settings
 from dagy_control.entrypoints.policies import client_policy, worker_environment
-from dagy_control.errors import DagyError
+from dagy_control.errors import DagyError, Permanent
 from dagy_control.kernel.clock import Clock, SystemClock
 from dagy_control.kernel.tasks import within
 from dagy_control.local.cloud import EmbeddedCloud
@@ -30,6 +31,7 @@ MARK = "EMBEDDED_CLOUD_DAEMON_OF"
 """In the daemon's environment: by it a later start finds a daemon that a killed `local` left behind."""
 
 START_TIMEOUT_S = 30.0
+PORT_FREED_WITHIN_S = 5.0
 POLL_S = 0.05
 
 CONFIG = """\
@@ -119,7 +121,8 @@ class LocalStack:
         async with AsyncExitStack() as stack:
             await self.cloud.start()
             stack.push_async_callback(self.cloud.stop)
-            kill_marked(MARK, str(self.workdir))
+            left_behind = kill_marked(MARK, str(self.workdir))
+            await self._require_free_port(PORT_FREED_WITHIN_S if left_behind else 0.0)
             self.environment = {**self.cloud.environment(), "DAGY_CONFIG": str(self.config)}
             os.environ.update(
                 self.environment
@@ -165,6 +168,22 @@ class LocalStack:
             raise
         self._daemon = Daemon(process, url, log)
         return self._daemon
+
+    async def _require_free_port(self, wait_s: float) -> None:
+        """Refuse a taken port before a daemon is started for nothing. One that was just killed may hold it for a moment."""
+        deadline = self.clock.monotonic() + wait_s
+        while True:
+            try:
+                socket.create_server(("127.0.0.1", self._port)).close()
+            except OSError as error:
+                if self.clock.monotonic() < deadline:
+                    await self.clock.sleep(POLL_S)
+                    continue
+                reason = os.strerror(error.errno or 0)
+                raise Permanent(
+                    f"port {self._port} cannot be used ({reason}); take another with --port, or 0 for a free one"
+                ) from error
+            return
 
     async def _until_serving(self, process: Process, log: Path) -> str:
         while True:
