@@ -116,14 +116,6 @@ def test_a_bad_launch_is_refused_before_aws_is_asked(
     assert told in refusal("runs", "launch", "etl", "--org", "acme", *arguments)
 
 
-def test_a_taken_port_is_refused_before_a_cloud_is_started(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as holder:
-        port = holder.getsockname()[1]
-        told = refusal("local", "--port", str(port), "--workdir", str(tmp_path / "work"))
-    assert told.startswith(f"error: port {port} cannot be used (Address already in use)")
-    assert not (tmp_path / "work").exists()
-
-
 @pytest.mark.parametrize("command", ["local", "demo"])
 def test_a_work_folder_that_cannot_be_one_is_refused(command: str, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
