@@ -11,7 +11,8 @@ from collections import Counter
 from dagy_control.kernel.telemetry import configure_logging
 from tests.simulation.faults import CrashAt, FaultPlan, Phase
 from tests.simulation.invariants import Violation
-from tests.simulation.world import Report, Scenario, World
+from tests.simulation.scenario import Report, Scenario
+from tests.simulation.world import World
 
 CALM_FROM_S = 1500.0
 

@@ -11,7 +11,8 @@ import pytest
 from tests.simulation import crash_points
 from tests.simulation.faults import CrashAt, Phase
 from tests.simulation.mutants import MUTANTS, first_seed_that_notices
-from tests.simulation.world import Report, play
+from tests.simulation.scenario import Report
+from tests.simulation.world import play
 
 SEEDS = range(20)
 CRASH_EVERY = 50

@@ -3,8 +3,7 @@
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -13,7 +12,6 @@ from prometheus_client import CollectorRegistry
 from dagy_control.adapters.ecs_reading import seen_task
 from dagy_control.adapters.ecs_tasks import EcsTasks
 from dagy_control.errors import Conflict, DagyError, Transient
-from dagy_control.events.decide import EventPolicy
 from dagy_control.events.effects import EventEffects
 from dagy_control.events.loop import EventLoop
 from dagy_control.events.metrics import EventMetrics
@@ -23,133 +21,44 @@ from dagy_control.kernel.limiter import Limiter
 from dagy_control.kernel.record_writer import RecordWriter
 from dagy_control.kernel.telemetry import LoopMetrics
 from dagy_control.kernel.ticker import Loop, Ticker, TickPolicy
-from dagy_control.launching.decide import LaunchPolicy
 from dagy_control.launching.effects import LaunchingEffects
 from dagy_control.launching.loop import LaunchingLoop
 from dagy_control.launching.metrics import LaunchingMetrics
-from dagy_control.launching.request import LaunchTarget, run_task_request
 from dagy_control.local.ecs_errors import EcsError
-from dagy_control.local.ecs_faults import Fault, FaultKind
 from dagy_control.local.ecs_lifecycle import SignalContainer, StartContainer
 from dagy_control.local.ecs_model import EcsModel
-from dagy_control.local.ecs_state import Capacity, Lifetimes, Status, StopCode
+from dagy_control.local.ecs_state import Lifetimes, Status, StopCode
 from dagy_control.model.leases import Lease
-from dagy_control.model.resources import TaskSize
-from dagy_control.model.runs import ResultStatus, Run, RunStatus, Transition
+from dagy_control.model.runs import ResultStatus, Run, RunStatus
 from dagy_control.model.tasks import TaskIdentity
-from dagy_control.orphans.criteria import Criteria, StateTable
-from dagy_control.orphans.decide import OrphanPolicy
 from dagy_control.orphans.effects import OrphanEffects
 from dagy_control.orphans.loop import OrphanLoop
 from dagy_control.orphans.metrics import OrphanMetrics
-from dagy_control.reconciling.decide import ReconcilePolicy
 from dagy_control.reconciling.effects import ReconcilingEffects
 from dagy_control.reconciling.loop import ReconcilingLoop
 from dagy_control.reconciling.metrics import ReconcilingMetrics
 from dagy_control.requests.cancel import cancel
-from tests.simulation.faults import Fate, FaultPlan, Outage, Weather
+from tests.simulation.chaos import Chaos
 from tests.simulation.invariants import Invariants, Violation
 from tests.simulation.network import Network, SimClock
 from tests.simulation.ports import SimCalls, SimEcsClient, SimEvents, SimLeases, SimRuns, SimStores
+from tests.simulation.scenario import (
+    CLUSTER,
+    EVENTS,
+    INTERVALS_S,
+    LAUNCHING,
+    LEASE_S,
+    ORPHANS,
+    RECONCILING,
+    TRAINING,
+    Report,
+    Scenario,
+    a_run,
+    worker_definition,
+)
 from tests.simulation.servers import EventQueue, RunsTable, SmallStores
 from tests.simulation.sim_loop import Host, SimLoop
 from tests.simulation.workers import SimAgent
-
-CLUSTER = "dagy-sim"
-CONTAINER = "dagy-worker"
-INSTALLATION = "dagy"
-HOUR_S = 3600.0
-
-TARGET = LaunchTarget(
-    installation=INSTALLATION,
-    cluster=CLUSTER,
-    task_definition="dagy-worker",
-    container_name=CONTAINER,
-    subnets=("subnet-1",),
-    security_groups=("sg-1",),
-    assign_public_ip=False,
-    provider_weights={"FARGATE_SPOT": 70, "FARGATE": 30},
-    default_size=TaskSize(1024, 2048),
-)
-LAUNCHING = LaunchPolicy(target=TARGET)
-RECONCILING = ReconcilePolicy(container_name=CONTAINER, default_cluster=CLUSTER)
-EVENTS = EventPolicy(installation=INSTALLATION, container_name=CONTAINER, wait_s=20)
-TRAINING = StateTable(
-    name="retraining",
-    table="RETRAINING",
-    key_attribute="model_name",
-    task_tag="model_name",
-    status_attribute="status",
-    terminal_statuses=frozenset({"completed", "failed"}),
-    arn_attribute="task_arn",
-    check_arn=True,
-)
-ORPHANS = OrphanPolicy(
-    cluster=CLUSTER,
-    environment="simulation",
-    criteria=Criteria(installation=INSTALLATION, state_tables=(TRAINING,), max_runtime_hours=1.0),
-    dry_run=False,
-)
-TABLE_CALLS = ("GetItem", "PutItem", "UpdateItem", "Query", "Batch")
-OUTAGE_EVERY = 5
-"""Each fifth seed has an outage of the whole control plane …"""
-OUTAGE_S = 4200.0
-"""… longer than ECS remembers a stopped task, or keeps its token."""
-
-LEASE_S = 120.0
-INTERVALS_S = {"launching": 30.0, "reconciling": 90.0, "events": 20.0, "orphans": 600.0}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scenario:
-    """What is tried. Times in simulated seconds; faults and chaos end at `calm_from_s`."""
-
-    seed: int
-    replicas: int = 2
-    runs: int = 24
-    calm_from_s: float = 2 * HOUR_S
-    give_up_s: float = 8 * HOUR_S
-    fault_rate: float = 0.02
-    chaos: bool = True
-    cancels: float = 0.3
-    with_events: bool = True
-    with_leases: bool = False
-    plan: FaultPlan | None = None
-
-    def fault_plan(self) -> FaultPlan:
-        """The faults of the seed, unless given."""
-        if self.plan is not None:
-            return self.plan
-        plan = FaultPlan(seed=self.seed, rate=self.fault_rate, calm_from_s=self.calm_from_s)
-        plan.weather = tuple(Weather)[self.seed // 3 % len(Weather)]
-        plan.outages = tuple(self._outages(plan))
-        return plan
-
-    def _outages(self, plan: FaultPlan) -> Iterator[Outage]:
-        """Minutes without tables, minutes without the permission to launch, and now and then more than an hour without anything."""
-        begin_s = 0.9 * self.calm_from_s * plan.draw("tables")
-        yield Outage(begin_s, begin_s + 400, calls=TABLE_CALLS)
-        begin_s = 0.9 * self.calm_from_s * plan.draw("permission")
-        yield Outage(begin_s, begin_s + (900 if plan.weather is Weather.LAUNCHES else 200), Fate.DENIED, ("RunTask",))
-        if self.seed % OUTAGE_EVERY == 0:
-            begin_s = 600 + 0.3 * self.calm_from_s * plan.draw("outage")
-            yield Outage(begin_s, begin_s + 90, Fate.TIMEOUT_APPLIED, ("RunTask",))
-            yield Outage(begin_s, begin_s + OUTAGE_S, daemons=False, workers=plan.draw("everybody") < 0.7)
-            yield Outage(begin_s + 90, begin_s + OUTAGE_S, workers=False)
-
-
-@dataclass(slots=True)
-class Report:
-    """One finished story."""
-
-    seed: int
-    simulated_s: float
-    calls: int
-    injected: Counter[str]
-    cells: Counter[tuple[str, str]]
-    statuses: Counter[str]
-    sometimes: Counter[str]
-    trace: list[str] = field(default_factory=list)
 
 
 class World:
@@ -165,7 +74,7 @@ class World:
             lifetimes=Lifetimes(visible_after_s=150 * self.plan.draw("visible") ** 2), seed=f"sim-{scenario.seed}"
         )
         self.model.registry.create_cluster(CLUSTER)
-        self.model.registry.register(_definition(), self.clock.now())
+        self.model.registry.register(worker_definition(), self.clock.now())
         self.stores = SmallStores()
         self.queue = EventQueue(self.loop.time)
         self.violation: Violation | None = None
@@ -182,6 +91,7 @@ class World:
         self.trainings: dict[str, str] = {}
         self.told_of: set[str] = set()
         self.leases: dict[str, Lease] = {}
+        self.chaos = Chaos(self)
         self.client_done = False
         self.client_host = Host("client")
 
@@ -262,7 +172,7 @@ class World:
         start(self.client_host, self._client(self.client_host), "client")
         start(Host("trainer"), self._train(), "trainer")
         if self.scenario.chaos:
-            start(self.world_host, self._chaos(), "chaos")
+            start(self.world_host, self.chaos.run(), "chaos")
         await self._until_quiet()
 
     async def _until_quiet(self) -> None:
@@ -307,9 +217,9 @@ class World:
             if after.failure_class is not None:
                 self.sometimes[after.failure_class] += 1
             if after.status is RunStatus.LAUNCHING and after.attempt > 1:
-                self._late_surplus(after, after.attempt - 1)
+                self.chaos.late_surplus(after, after.attempt - 1)
             if after.status is RunStatus.QUEUED:
-                self._late_surplus(after, after.attempt)
+                self.chaos.late_surplus(after, after.attempt)
 
     def _on_ecs(self, operation: str, request: dict[str, Any], answer: dict[str, Any]) -> None:
         self.woken.set()
@@ -445,7 +355,7 @@ class World:
         for number in range(self.scenario.runs):
             gap_s = 0.75 * self.scenario.calm_from_s / self.scenario.runs
             await clock.sleep(2 * gap_s * self.plan.draw("gap", number))
-            run = _run(number, self.plan, clock)
+            run = a_run(number, self.plan, clock)
             await self._launch(run, writer)
             if self.plan.draw("cancel", number) < self.scenario.cancels:
                 self.loop.start(host, self._cancel(run.run_id, runs, writer), "cancel")
@@ -492,122 +402,6 @@ class World:
             record = {"model_name": model_name, "status": "running", "task_arn": arn}
             self.stores.states.setdefault(TRAINING.table, {})[model_name] = record
 
-    # Chaos
-
-    async def _chaos(self) -> None:
-        step = 0
-        while True:
-            step += 1
-            await asyncio.sleep(60 + 600 * self.plan.draw("chaos gap", step))  # noqa: TID251 - on the simulation's own loop
-            if self._is_calm():
-                return
-            acts = (
-                self._crash_daemon,
-                self._stall_daemon,
-                self._drain_daemon,
-                self._break_task,
-                self._no_capacity,
-                self._kill_worker,
-                self._ghost,
-                self._surplus,
-                self._surplus,
-            )
-            act = acts[int(self.plan.draw("chaos", step) * len(acts))]
-            self.plan.injected[act.__name__.strip("_")] += 1
-            act(step)
-
-    def _replica(self, step: int) -> int:
-        return int(self.plan.draw("who", step) * self.scenario.replicas)
-
-    def _crash_daemon(self, step: int) -> None:
-        replica = self._replica(step)
-        if self.daemons[replica].alive:
-            self.net.say(f"{self.daemons[replica].name} crashes")
-            self._crashed(self.daemons[replica])
-
-    def _stall_daemon(self, step: int) -> None:
-        host = self.daemons[self._replica(step)]
-        seconds = 1 + 120 * self.plan.draw("stall", step)
-        self.net.say(f"{host.name} stalls for {seconds:.0f} s")
-        self.loop.stall(host, seconds)
-
-    def _drain_daemon(self, step: int) -> None:
-        replica = self._replica(step)
-        if self.daemons[replica].alive:
-            self.net.say(f"{self.daemons[replica].name} is told to drain")
-            self.drains[replica].begin()
-            self.loop.start(self.world_host, self._replace(replica, self.daemons[replica]), "replace")
-
-    async def _replace(self, replica: int, old: Host) -> None:
-        """A deployment: the new daemon starts while the old one still drains; ECS kills the old one at last."""
-        self._start_daemon(replica)
-        await asyncio.sleep(30)  # noqa: TID251 - on the simulation's own loop
-        if old.alive:
-            self.loop.crash(old)
-
-    def _break_task(self, step: int) -> None:
-        now = self.clock.now()
-        live = [arn for arn, task in self.model.tasks.items() if task.last_status is Status.RUNNING]
-        if not live:
-            return
-        arn = live[int(self.plan.draw("task", step) * len(live))]
-        fraction = self.plan.draw("how", step)
-        if fraction < 0.5 and self.model.task(arn).capacity is Capacity.FARGATE_SPOT:
-            self.net.say(f"Spot reclaims {arn[-6:]}")
-            self.model.interrupt_spot(arn, now)
-        elif fraction < 0.75:
-            self.net.say(f"the host of {arn[-6:]} fails")
-            self.model.fail_host(arn, now)
-            if arn in self.agent.containers:
-                self.loop.crash(self.agent.containers[arn].host)
-        else:
-            self.model.retire(arn, now)
-        self.woken.set()
-
-    def _no_capacity(self, step: int) -> None:
-        kind = FaultKind.LAUNCH_FAILURE if self.plan.draw("body", step) < 0.5 else FaultKind.START_FAILURE
-        self.model.faults.add(Fault(kind=kind, calls=2))
-
-    def _surplus(self, step: int) -> None:
-        """Somebody else, an older version of ours say, launches an attempt that we launch too: with a token of its own."""
-        runs = [run for run in self.table.records.values() if not run.status.is_terminal]
-        if not runs:
-            return
-        run = runs[int(self.plan.draw("surplus", step) * len(runs))]
-        self._start_surplus(run, f"older-{step}")
-
-    def _late_surplus(self, run: Run, attempt: int) -> None:
-        """A task that nobody has on record comes up only now: of the attempt before, or of one that waits for another try."""
-        share = 0.6 if self.plan.weather is Weather.LAUNCHES else 0.1
-        if not self._is_calm() and self.plan.draw("late", run.run_id, run.version) < share:
-            self.plan.injected["late surplus"] += 1
-            self._start_surplus(replace(run, attempt=attempt), f"late-{run.run_id}-{run.version}")
-
-    def _start_surplus(self, run: Run, token: str) -> None:
-        request = run_task_request(run, "FARGATE", TARGET)
-        with contextlib.suppress(EcsError):
-            self.model.handle("RunTask", {**request, "clientToken": token[:64]}, self.clock.now())
-            self.woken.set()
-
-    def _ghost(self, step: int) -> None:
-        """A task under our name of a run that nobody knows."""
-        identity = TaskIdentity(INSTALLATION, f"ghost-{step}", 1)
-        network = {"awsvpcConfiguration": {"subnets": ["subnet-1"]}}
-        request = {"cluster": CLUSTER, "taskDefinition": "dagy-worker", "launchType": "FARGATE"}
-        with contextlib.suppress(EcsError):
-            self.model.handle(
-                "RunTask",
-                {**request, "networkConfiguration": network, "startedBy": identity.started_by()},
-                self.clock.now(),
-            )
-            self.woken.set()
-
-    def _kill_worker(self, step: int) -> None:
-        live = [container for container in self.agent.containers.values() if container.host.alive]
-        if live:
-            self.agent.kill(live[int(self.plan.draw("victim", step) * len(live))].host)
-            self.woken.set()
-
 
 class WatchedTasks(EcsTasks):
     """The shipped adapter, whose StopTask is looked at before it is sent: invariant 3 is about the moment of its effect."""
@@ -626,42 +420,6 @@ class WatchedTasks(EcsTasks):
             world._guarded(lambda: world.invariants.on_stop(arn, run, identity))
             world.sometimes["StopTask"] += 1
         world._on_ecs(operation, request, answer)
-
-
-def _run(number: int, plan: FaultPlan, clock: SimClock) -> Run:
-    now = clock.now()
-    run_id = f"00000000-0000-4000-8000-{plan.seed % 10**8:08d}{number:04d}"
-    return Run(
-        run_id=run_id,
-        org_id=("acme", "globex")[int(plan.draw("org", number) * 2)],
-        flow_name="flow",
-        flow_version="1",
-        executor="ecs",
-        status=RunStatus.QUEUED,
-        attempt=1,
-        launch_try=1,
-        max_attempts=1 + int(3 * plan.draw("attempts", number)),
-        infra_failures=0,
-        version=1,
-        active_since=now,
-        created_at=now,
-        queued_at=now,
-        correlation_id=run_id,
-        cpu=1024,
-        memory=2048,
-        transitions=(Transition(at=now, from_status="", to_status="QUEUED", attempt=1, by="request", why="launched"),),
-    )
-
-
-def _definition() -> dict[str, Any]:
-    return {
-        "family": "dagy-worker",
-        "networkMode": "awsvpc",
-        "requiresCompatibilities": ["FARGATE"],
-        "cpu": "1024",
-        "memory": "2048",
-        "containerDefinitions": [{"name": CONTAINER, "image": "dagy-worker:1", "entryPoint": ["dagy-worker"]}],
-    }
 
 
 def play(seed: int, **options: Any) -> Report:

@@ -1,0 +1,149 @@
+"""What is played: the policies, the scenario of a seed, and its report."""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from dagy_control.events.decide import EventPolicy
+from dagy_control.launching.decide import LaunchPolicy
+from dagy_control.launching.request import LaunchTarget
+from dagy_control.model.resources import TaskSize
+from dagy_control.model.runs import Run, RunStatus, Transition
+from dagy_control.orphans.criteria import Criteria, StateTable
+from dagy_control.orphans.decide import OrphanPolicy
+from dagy_control.reconciling.decide import ReconcilePolicy
+from tests.simulation.faults import Fate, FaultPlan, Outage, Weather
+from tests.simulation.network import SimClock
+
+CLUSTER = "dagy-sim"
+CONTAINER = "dagy-worker"
+INSTALLATION = "dagy"
+HOUR_S = 3600.0
+
+TARGET = LaunchTarget(
+    installation=INSTALLATION,
+    cluster=CLUSTER,
+    task_definition="dagy-worker",
+    container_name=CONTAINER,
+    subnets=("subnet-1",),
+    security_groups=("sg-1",),
+    assign_public_ip=False,
+    provider_weights={"FARGATE_SPOT": 70, "FARGATE": 30},
+    default_size=TaskSize(1024, 2048),
+)
+LAUNCHING = LaunchPolicy(target=TARGET)
+RECONCILING = ReconcilePolicy(container_name=CONTAINER, default_cluster=CLUSTER)
+EVENTS = EventPolicy(installation=INSTALLATION, container_name=CONTAINER, wait_s=20)
+TRAINING = StateTable(
+    name="retraining",
+    table="RETRAINING",
+    key_attribute="model_name",
+    task_tag="model_name",
+    status_attribute="status",
+    terminal_statuses=frozenset({"completed", "failed"}),
+    arn_attribute="task_arn",
+    check_arn=True,
+)
+ORPHANS = OrphanPolicy(
+    cluster=CLUSTER,
+    environment="simulation",
+    criteria=Criteria(installation=INSTALLATION, state_tables=(TRAINING,), max_runtime_hours=1.0),
+    dry_run=False,
+)
+TABLE_CALLS = ("GetItem", "PutItem", "UpdateItem", "Query", "Batch")
+OUTAGE_EVERY = 5
+"""Each fifth seed has an outage of the whole control plane …"""
+OUTAGE_S = 4200.0
+"""… longer than ECS remembers a stopped task, or keeps its token."""
+
+LEASE_S = 120.0
+INTERVALS_S = {"launching": 30.0, "reconciling": 90.0, "events": 20.0, "orphans": 600.0}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scenario:
+    """What is tried. Times in simulated seconds; faults and chaos end at `calm_from_s`."""
+
+    seed: int
+    replicas: int = 2
+    runs: int = 24
+    calm_from_s: float = 2 * HOUR_S
+    give_up_s: float = 8 * HOUR_S
+    fault_rate: float = 0.02
+    chaos: bool = True
+    cancels: float = 0.3
+    with_events: bool = True
+    with_leases: bool = False
+    plan: FaultPlan | None = None
+
+    def fault_plan(self) -> FaultPlan:
+        """The faults of the seed, unless given."""
+        if self.plan is not None:
+            return self.plan
+        plan = FaultPlan(seed=self.seed, rate=self.fault_rate, calm_from_s=self.calm_from_s)
+        plan.weather = tuple(Weather)[self.seed // 3 % len(Weather)]
+        plan.outages = tuple(self._outages(plan))
+        return plan
+
+    def _outages(self, plan: FaultPlan) -> Iterator[Outage]:
+        """Minutes without tables, minutes without the permission to launch, and now and then more than an hour without anything."""
+        begin_s = 0.9 * self.calm_from_s * plan.draw("tables")
+        yield Outage(begin_s, begin_s + 400, calls=TABLE_CALLS)
+        begin_s = 0.9 * self.calm_from_s * plan.draw("permission")
+        yield Outage(begin_s, begin_s + (900 if plan.weather is Weather.LAUNCHES else 200), Fate.DENIED, ("RunTask",))
+        if self.seed % OUTAGE_EVERY == 0:
+            begin_s = 600 + 0.3 * self.calm_from_s * plan.draw("outage")
+            yield Outage(begin_s, begin_s + 90, Fate.TIMEOUT_APPLIED, ("RunTask",))
+            yield Outage(begin_s, begin_s + OUTAGE_S, daemons=False, workers=plan.draw("everybody") < 0.7)
+            yield Outage(begin_s + 90, begin_s + OUTAGE_S, workers=False)
+
+
+@dataclass(slots=True)
+class Report:
+    """One finished story."""
+
+    seed: int
+    simulated_s: float
+    calls: int
+    injected: Counter[str]
+    cells: Counter[tuple[str, str]]
+    statuses: Counter[str]
+    sometimes: Counter[str]
+    trace: list[str] = field(default_factory=list)
+
+
+def a_run(number: int, plan: FaultPlan, clock: SimClock) -> Run:
+    now = clock.now()
+    run_id = f"00000000-0000-4000-8000-{plan.seed % 10**8:08d}{number:04d}"
+    return Run(
+        run_id=run_id,
+        org_id=("acme", "globex")[int(plan.draw("org", number) * 2)],
+        flow_name="flow",
+        flow_version="1",
+        executor="ecs",
+        status=RunStatus.QUEUED,
+        attempt=1,
+        launch_try=1,
+        max_attempts=1 + int(3 * plan.draw("attempts", number)),
+        infra_failures=0,
+        version=1,
+        active_since=now,
+        created_at=now,
+        queued_at=now,
+        correlation_id=run_id,
+        cpu=1024,
+        memory=2048,
+        transitions=(Transition(at=now, from_status="", to_status="QUEUED", attempt=1, by="request", why="launched"),),
+    )
+
+
+def worker_definition() -> dict[str, Any]:
+    return {
+        "family": "dagy-worker",
+        "networkMode": "awsvpc",
+        "requiresCompatibilities": ["FARGATE"],
+        "cpu": "1024",
+        "memory": "2048",
+        "containerDefinitions": [{"name": CONTAINER, "image": "dagy-worker:1", "entryPoint": ["dagy-worker"]}],
+    }
