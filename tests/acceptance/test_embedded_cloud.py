@@ -22,7 +22,10 @@ from dagy_control.kernel.clock import SystemClock
 from dagy_control.local.agent import CLOUD_VARIABLE
 from dagy_control.local.cloud import REGION, EmbeddedCloud
 
-pytestmark = pytest.mark.acceptance
+pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(300)]
+
+SOON_S = 60
+"""Ends a test that has failed: far above what a slow machine needs."""
 
 IGNORES_SIGTERM = (
     "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(600)"
@@ -82,13 +85,13 @@ class World:
 
     async def reach(self, arn: str, status: str) -> dict[str, Any]:
         """The task once it has reached a status."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(SOON_S):
             while (task := await self.task(arn))["lastStatus"] != status:
                 await SystemClock().sleep(0.02)
             return task
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(SOON_S):
             while not condition():
                 await SystemClock().sleep(0.02)
 
@@ -252,7 +255,7 @@ async def test_a_new_cloud_clears_up_after_one_that_was_killed(tmp_path: Path) -
     cloud = EmbeddedCloud(tmp_path, clock=SystemClock())
     await cloud.start()
     await cloud.stop()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(SOON_S):
         assert await left.wait() == -signal.SIGKILL
 
 
@@ -302,7 +305,7 @@ async def test_of_twenty_processes_that_write_conditionally_exactly_one_wins_eac
         )
     start = world.cloud.workdir / "start"
     arns = [await world.run(CONTENDER, str(start)) for _ in range(20)]
-    async with asyncio.timeout(90):
+    async with asyncio.timeout(240):
         while not all("ready" in world.log(arn) for arn in arns):
             await SystemClock().sleep(0.1)
         start.touch()
@@ -340,5 +343,6 @@ def _runs(pid: int) -> bool:
 
 
 async def test_the_cloud_keeps_no_log_open_that_its_processes_write(world: World) -> None:
-    opened = {Path(file.path).name for file in psutil.Process().open_files()}
-    assert not any(name.endswith(".log") for name in opened), opened
+    opened = [Path(file.path) for file in psutil.Process().open_files()]
+    logs = [path for path in opened if path.suffix == ".log" and path.is_relative_to(world.cloud.workdir.resolve())]
+    assert not logs, "whoever runs the tests may write a log of their own; the cloud's are its processes' alone"
