@@ -1,37 +1,18 @@
 """A real daemon, real workers and the embedded cloud: what happens to runs when things go wrong at any moment."""
 
-import os
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
-from pathlib import Path
-from typing import Any
 
-import aiohttp
 import pytest
 import pytest_asyncio
 
-from dagy_control.entrypoints.demo_flows import register_demo_flows
 from dagy_control.entrypoints.demo_world import DemoWorld
-from dagy_control.entrypoints.local_stack import Daemon, LocalStack, end_process
-from dagy_control.entrypoints.wiring import open_ports
+from dagy_control.entrypoints.local_stack import Daemon, end_process
 from dagy_control.model.hashing import hashed_fraction
-from dagy_control.model.runs import FailureClass, Run, RunStatus
+from dagy_control.model.runs import FailureClass, RunStatus
+from tests.acceptance.looking import SOON_S, all_ended, at_work, configured, ended, stopped_task
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(180)]
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[DemoWorld]:
-    before = dict(os.environ)
-    workdir: Path = tmp_path_factory.mktemp("cloud")
-    try:
-        async with LocalStack(workdir, max_tasks=6) as stack, aiohttp.ClientSession() as session:
-            await register_demo_flows(stack.settings(), ["acme"])
-            async with open_ports(stack.settings()) as ports:
-                yield DemoWorld(stack, ports, session)
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
+pytestmark = [pytest.mark.acceptance, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(300)]
 
 
 @pytest_asyncio.fixture(loop_scope="module")
@@ -39,32 +20,6 @@ async def daemon(world: DemoWorld) -> AsyncIterator[Daemon]:
     daemon = await world.stack.start_daemon()
     yield daemon
     await end_process(daemon.process, signal.SIGKILL)
-
-
-async def ended(world: DemoWorld, run: Run, timeout_s: float = 60) -> Run:
-    async def look() -> Run | None:
-        now = await world.run(run.run_id)
-        return now if now.status.is_terminal else None
-
-    return await world.until(f"the end of {run.run_id}", look, timeout_s=timeout_s)
-
-
-async def at_work(world: DemoWorld, run: Run) -> Run:
-    """The run once its worker runs a task of the flow."""
-
-    async def look() -> Run | None:
-        rows = await world.ports.task_runs.of_run(run.run_id)
-        return await world.run(run.run_id) if any(row.status == "RUNNING" for row in rows) else None
-
-    return await world.until(f"{run.run_id} at work", look, timeout_s=30)
-
-
-async def stopped_task(world: DemoWorld, arn: str) -> dict[str, Any]:
-    async def look() -> dict[str, Any] | None:
-        task = await world.task(arn)
-        return task if task["last_status"] == "STOPPED" else None
-
-    return await world.until(f"the end of task {arn}", look, timeout_s=30)
 
 
 async def test_a_run_goes_from_queued_to_succeeded_within_seconds(world: DemoWorld, daemon: Daemon) -> None:
@@ -79,12 +34,7 @@ async def test_a_run_goes_from_queued_to_succeeded_within_seconds(world: DemoWor
 
 
 async def test_a_daemon_killed_at_any_moment_loses_no_run_and_launches_none_twice(world: DemoWorld) -> None:
-    config = world.stack.config
-    with_leases = config.read_text()
-    config.write_text(
-        with_leases.replace("[leases]", "[leases]\nenabled = false")
-    )  # or most would be killed standing by
-    try:
+    async with configured(world, "[leases]", "[leases]\nenabled = false"):  # or most would be killed standing by
         runs = [await world.launch("probe", "acme", "kills", seconds=0.2) for _ in range(10)]
         for kill in range(6):
             daemon = await world.stack.start_daemon()
@@ -92,11 +42,9 @@ async def test_a_daemon_killed_at_any_moment_loses_no_run_and_launches_none_twic
             await end_process(daemon.process, signal.SIGKILL)
         last = await world.stack.start_daemon()
         try:
-            done = [await ended(world, run) for run in runs]
+            done = await all_ended(world, runs)
         finally:
             await end_process(last.process, signal.SIGTERM)
-    finally:
-        config.write_text(with_leases)
     assert [(run.status, run.attempt, run.error_message) for run in done] == [(RunStatus.SUCCEEDED, 1, None)] * 10
     by_attempt = await world.tasks_by_attempt()
     assert {by_attempt[f"dagy/{run.run_id}/1"] for run in runs} == {1}
@@ -123,7 +71,7 @@ async def test_a_task_that_somebody_stops_fails_its_run_by_shutdown(world: DemoW
 
 
 async def test_a_failed_host_is_known_by_its_class_and_the_run_tried_again(world: DemoWorld, daemon: Daemon) -> None:
-    run = await at_work(world, await world.launch("probe", "acme", "spot", seconds=3.0))
+    run = await at_work(world, await world.launch("probe", "acme", "spot", seconds=6.0))
     await world.befall(run.external_id or "", "host-failure")
     done = await ended(world, run)
     assert (done.status, done.attempt, done.infra_failures) == (RunStatus.SUCCEEDED, 2, 1)
@@ -131,17 +79,14 @@ async def test_a_failed_host_is_known_by_its_class_and_the_run_tried_again(world
 
 
 async def test_without_events_polling_ends_a_killed_run(world: DemoWorld) -> None:
-    config = world.stack.config
-    with_events = config.read_text()
-    config.write_text(with_events.replace("[events]", "[events]\nenabled = false"))
-    daemon = await world.stack.start_daemon()
-    try:
-        run = await at_work(world, await world.launch("probe", "acme", "polling", seconds=60.0))
-        await world.kill_worker(run.external_id or "")
-        done = await ended(world, run)
-    finally:
-        config.write_text(with_events)
-        await end_process(daemon.process, signal.SIGTERM)
+    async with configured(world, "[events]", "[events]\nenabled = false"):
+        daemon = await world.stack.start_daemon()
+        try:
+            run = await at_work(world, await world.launch("probe", "acme", "polling", seconds=60.0))
+            await world.kill_worker(run.external_id or "")
+            done = await ended(world, run)
+        finally:
+            await end_process(daemon.process, signal.SIGTERM)
     assert (done.status, done.failure_class, done.exit_code) == (RunStatus.FAILED, FailureClass.USER_ERROR, 137)
     assert done.transitions[-1].by == "reconciling"
 
@@ -155,9 +100,9 @@ async def test_a_second_look_at_rest_writes_nothing(world: DemoWorld, daemon: Da
             daemon.url, 'dagy_aws_calls_total{operation="UpdateItem",outcome="ok",service="dynamodb"}'
         )
 
-    await world.until("a first pass", more_than(passes, 1), timeout_s=30)
+    await world.until("a first pass", more_than(passes, 1), timeout_s=SOON_S)
     before = await writes()
-    await world.until("two more passes", more_than(passes, await passes() + 2), timeout_s=30)
+    await world.until("two more passes", more_than(passes, await passes() + 2), timeout_s=SOON_S)
     assert await writes() == before
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from dagy_control.entrypoints.local_stack import MARK
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(150)]
+pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(300)]
 
 READY = "Ctrl-C stops everything."
 
@@ -74,12 +74,12 @@ def test_after_a_sigkill_the_next_start_clears_up_and_takes_the_same_port(tmp_pa
     with local(tmp_path / "work", port) as first:
         assert READY in until_ready(first)
         first.kill()
-        first.wait(timeout=10)
+        first.wait(timeout=60)
     assert len(daemons_of(tmp_path / "work")) == 1
     with local(tmp_path / "work", port) as second:
         assert READY in until_ready(second)
         second.send_signal(signal.SIGINT)
-        assert second.wait(timeout=60) == 0
+        assert second.wait(timeout=120) == 0
     assert daemons_of(tmp_path / "work") == []
 
 
@@ -88,5 +88,5 @@ def test_a_port_that_somebody_holds_is_refused_by_name(tmp_path: Path) -> None:
         port = holder.getsockname()[1]
         with local(tmp_path / "work", port) as process:
             told = until_ready(process)
-            assert process.wait(timeout=60) == 1
+            assert process.wait(timeout=120) == 1
     assert f"error: port {port} cannot be used (Address already in use); take another with --port" in told

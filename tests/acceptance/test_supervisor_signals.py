@@ -11,7 +11,7 @@ import pytest
 
 pytestmark = pytest.mark.acceptance
 
-WAIT_S = 30
+WAIT_S = 90
 
 SERVICE = """
 import asyncio, sys
