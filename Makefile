@@ -4,12 +4,19 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed-from-lock
 
+# MiniStack, a second server for tests/contract, pins another botocore than ours: a virtual environment of its own.
+MINISTACK       := .venv-ministack
+MINISTACK_LOCK  := tests/contract/ministack.lock
+MINISTACK_STAMP := $(MINISTACK)/.installed-from-lock
+COMPILE         := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header \
+                   --no-emit-index-url --no-emit-find-links --python-version 3.11
+
 .PHONY: setup demo local test simulate simulate-crashes simulate-mutants check format lock clean help
 
 help:             ## Show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/	/'
 
-setup: $(STAMP)   ## Build .venv from requirements.lock
+setup: $(STAMP) $(MINISTACK_STAMP) ## Build .venv from requirements.lock, and the tests' second one
 
 # uv installs the hashed lock in seconds; pip does the same when uv cannot be had.
 $(STAMP): requirements.lock pyproject.toml
@@ -24,37 +31,47 @@ $(STAMP): requirements.lock pyproject.toml
 	fi
 	@touch $@
 
-demo: setup       ## Watch the whole system do its job on real processes
+$(MINISTACK_STAMP): $(MINISTACK_LOCK) | $(STAMP)
+	@if test -x $(BIN)/uv; then \
+	    $(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python $(MINISTACK) && \
+	    VIRTUAL_ENV=$(MINISTACK) $(BIN)/uv pip install --quiet --require-hashes -r $(MINISTACK_LOCK) ; \
+	else \
+	    $(BIN)/python -m venv $(MINISTACK) && \
+	    $(MINISTACK)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(MINISTACK_LOCK) ; \
+	fi
+	@touch $@
+
+demo: $(STAMP)    ## Watch the whole system do its job on real processes
 	@$(BIN)/dagy-control demo
 
-local: setup      ## Keep the embedded cloud and the daemon up until Ctrl-C
+local: $(STAMP)   ## Keep the embedded cloud and the daemon up until Ctrl-C
 	@$(BIN)/dagy-control local
 
 test: setup       ## The tests
 	@$(BIN)/python -m pytest
 
-simulate: setup   ## Play SEEDS seeds of the simulation (default 200)
+simulate: $(STAMP) ## Play SEEDS seeds of the simulation (default 200)
 	@$(BIN)/python -m tests.simulation --seeds $(or $(SEEDS),200)
 
-simulate-crashes: setup ## Crash at every port call of a scenario, before, after and behind it
+simulate-crashes: $(STAMP) ## Crash at every port call of a scenario, before, after and behind it
 	@$(BIN)/python -m tests.simulation.crash_points
 
-simulate-mutants: setup ## Remove each safeguard in turn: the simulation must notice
+simulate-mutants: $(STAMP) ## Remove each safeguard in turn: the simulation must notice
 	@$(BIN)/python -m tests.simulation.mutants --seeds $(or $(SEEDS),80)
 
-check: setup      ## Format, lint, types and import contracts
+check: $(STAMP)   ## Format, lint, types and import contracts
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
-format: setup     ## Format and apply safe fixes
+format: $(STAMP)  ## Format and apply safe fixes
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-lock: setup       ## Resolve pyproject.toml into requirements.lock
-	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header \
-	    --no-emit-index-url --no-emit-find-links --python-version 3.11 --extra dev pyproject.toml -o requirements.lock
+lock: $(STAMP)    ## Resolve pyproject.toml into requirements.lock, and MiniStack's lock
+	@$(COMPILE) --extra dev pyproject.toml -o requirements.lock
+	@$(COMPILE) tests/contract/ministack.in -o $(MINISTACK_LOCK)
 
 clean:            ## Remove what the targets made
-	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@rm -rf $(VENV) $(MINISTACK) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -19,12 +19,12 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 AnyEvents: TypeAlias = "FakeTaskEvents | SqsTaskEvents"
 
 
-@pytest_asyncio.fixture(loop_scope="session", params=["fake", "sqs"])
-async def events(request: pytest.FixtureRequest, aws: Aws) -> AnyEvents:
-    if request.param == "fake":
+@pytest_asyncio.fixture(loop_scope="session")
+async def events(store: Aws | None) -> AnyEvents:
+    if store is None:
         return FakeTaskEvents()
-    url = await ensure_queue(aws.clients.sqs, aws.calls, f"events-{uuid.uuid4().hex}")
-    return SqsTaskEvents(aws.clients.sqs, aws.calls, queue_url=url)
+    url = await ensure_queue(store.clients.sqs, store.calls, f"events-{uuid.uuid4().hex}")
+    return SqsTaskEvents(store.clients.sqs, store.calls, queue_url=url)
 
 
 def a_task(number: int) -> SeenTask:

@@ -23,11 +23,11 @@ AnyLeases: TypeAlias = "FakeLeases | DynamoLeases"
 LEASE = Lease(lease_name="dagy/main/launching", holder="a", epoch=1, nonce="n1", lease_s=2.5)
 
 
-@pytest_asyncio.fixture(loop_scope="session", params=["fake", "dynamodb"])
-async def leases(request: pytest.FixtureRequest, aws: Aws) -> AnyLeases:
-    if request.param == "fake":
+@pytest_asyncio.fixture(loop_scope="session")
+async def leases(store: Aws | None) -> AnyLeases:
+    if store is None:
         return FakeLeases()
-    return DynamoLeases(aws.clients.dynamodb, aws.calls, table=await aws.table(LEASES))
+    return DynamoLeases(store.clients.dynamodb, store.calls, table=await store.table(LEASES))
 
 
 async def test_a_lease_that_nobody_has_taken_is_none(leases: AnyLeases) -> None:

@@ -21,20 +21,20 @@ AnyArtifacts: TypeAlias = "FakeArtifacts | S3Artifacts"
 AnyResults: TypeAlias = "FakeResults | S3Results"
 
 
-@pytest_asyncio.fixture(loop_scope="session", params=["fake", "s3"])
-async def artifacts(request: pytest.FixtureRequest, aws: Aws) -> AnyArtifacts:
-    if request.param == "fake":
+@pytest_asyncio.fixture(loop_scope="session")
+async def artifacts(store: Aws | None) -> AnyArtifacts:
+    if store is None:
         return FakeArtifacts(BUCKET)
-    await ensure_bucket(aws.clients.s3, aws.calls, BUCKET)
-    return S3Artifacts(aws.clients.s3, aws.calls, bucket=BUCKET)
+    await ensure_bucket(store.clients.s3, store.calls, BUCKET)
+    return S3Artifacts(store.clients.s3, store.calls, bucket=BUCKET)
 
 
-@pytest_asyncio.fixture(loop_scope="session", params=["fake", "s3"])
-async def results(request: pytest.FixtureRequest, aws: Aws) -> AnyResults:
-    if request.param == "fake":
+@pytest_asyncio.fixture(loop_scope="session")
+async def results(store: Aws | None) -> AnyResults:
+    if store is None:
         return FakeResults()
-    await ensure_bucket(aws.clients.s3, aws.calls, BUCKET)
-    return S3Results(aws.clients.s3, aws.calls, bucket=BUCKET, prefix="results/")
+    await ensure_bucket(store.clients.s3, store.calls, BUCKET)
+    return S3Results(store.clients.s3, store.calls, bucket=BUCKET, prefix="results/")
 
 
 CONTENT = bytes(range(256)) * 4096

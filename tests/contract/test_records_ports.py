@@ -30,14 +30,12 @@ AnyTaskRuns: TypeAlias = "FakeTaskRuns | DynamoTaskRuns"
 AnyFlows: TypeAlias = "FakeFlows | DynamoFlows"
 AnySuspicions: TypeAlias = "FakeSuspicions | DynamoSuspicions"
 
-over_both = pytest_asyncio.fixture(loop_scope="session", params=["fake", "dynamodb"])
 
-
-@over_both
-async def task_runs(request: pytest.FixtureRequest, aws: Aws) -> AnyTaskRuns:
-    if request.param == "fake":
+@pytest_asyncio.fixture(loop_scope="session")
+async def task_runs(store: Aws | None) -> AnyTaskRuns:
+    if store is None:
         return FakeTaskRuns()
-    return DynamoTaskRuns(aws.clients.dynamodb, aws.calls, aws.clock, table=await aws.table(TASK_RUNS))
+    return DynamoTaskRuns(store.clients.dynamodb, store.calls, store.clock, table=await store.table(TASK_RUNS))
 
 
 def a_task_run(key: str = "extract", **values: Any) -> TaskRun:
@@ -77,11 +75,11 @@ async def test_task_runs_of_one_run_come_by_id_and_the_last_write_of_each_counts
     assert list(await task_runs.of_run("r3")) == []
 
 
-@over_both
-async def flows(request: pytest.FixtureRequest, aws: Aws) -> AnyFlows:
-    if request.param == "fake":
+@pytest_asyncio.fixture(loop_scope="session")
+async def flows(store: Aws | None) -> AnyFlows:
+    if store is None:
         return FakeFlows()
-    return DynamoFlows(aws.clients.dynamodb, aws.calls, table=await aws.table(FLOWS))
+    return DynamoFlows(store.clients.dynamodb, store.calls, table=await store.table(FLOWS))
 
 
 SPEC = FlowSpec(
@@ -159,11 +157,11 @@ async def test_an_organisation_sees_its_own_flows_by_name_and_version(flows: Any
     assert found == [("etl", "1"), ("etl", "2"), ("zip", "1")]
 
 
-@over_both
-async def suspicions(request: pytest.FixtureRequest, aws: Aws) -> AnySuspicions:
-    if request.param == "fake":
+@pytest_asyncio.fixture(loop_scope="session")
+async def suspicions(store: Aws | None) -> AnySuspicions:
+    if store is None:
         return FakeSuspicions()
-    return DynamoSuspicions(aws.clients.dynamodb, aws.calls, aws.clock, table=await aws.table(ORPHANS))
+    return DynamoSuspicions(store.clients.dynamodb, store.calls, store.clock, table=await store.table(ORPHANS))
 
 
 def a_suspicion(arn: str, reason: str = "no record") -> Suspicion:
@@ -189,15 +187,15 @@ ITEMS: Sequence[dict[str, Any]] = [
 ]
 
 
-@over_both
-async def states(request: pytest.FixtureRequest, aws: Aws) -> tuple[FakeStateTables | DynamoStateTables, str]:
+@pytest_asyncio.fixture(loop_scope="session")
+async def states(store: Aws | None) -> tuple[FakeStateTables | DynamoStateTables, str]:
     """A state table of 130 items, keyed by `slug`."""
-    if request.param == "fake":
+    if store is None:
         return FakeStateTables({"states": ITEMS}), "states"
-    table = await aws.table(DEP_PACKAGES)
+    table = await store.table(DEP_PACKAGES)
     for item in ITEMS:
-        await aws.put_item(table, to_item(item))
-    return DynamoStateTables(aws.clients.dynamodb, aws.calls, aws.clock), table
+        await store.put_item(table, to_item(item))
+    return DynamoStateTables(store.clients.dynamodb, store.calls, store.clock), table
 
 
 async def test_a_state_table_answers_the_items_that_exist_reduced_to_the_attributes(

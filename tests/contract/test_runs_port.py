@@ -38,10 +38,17 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 AnyRuns: TypeAlias = "FakeRuns | DynamoRuns"
 
 
-@pytest_asyncio.fixture(loop_scope="session", params=["fake", "dynamodb"])
-async def runs(request: pytest.FixtureRequest, aws: Aws) -> AnyRuns:
-    if request.param == "fake":
-        return FakeRuns(page_size=2)
+@pytest_asyncio.fixture(loop_scope="session")
+async def runs(store: Aws | None) -> AnyRuns:
+    return FakeRuns(page_size=2) if store is None else await dynamo_runs(store)
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def dynamo(aws: Aws) -> DynamoRuns:
+    return await dynamo_runs(aws)
+
+
+async def dynamo_runs(aws: Aws) -> DynamoRuns:
     table = await aws.table(RUNS)
     adapter = DynamoRuns(aws.clients.dynamodb, aws.calls, aws.clock, table=table)
     adapter._pages = ActivePages(aws.clients.dynamodb, aws.calls.of("dynamodb"), table, page_max=2)
@@ -300,17 +307,6 @@ async def test_a_batch_is_found_by_its_root_correlation(runs: AnyRuns) -> None:
     assert list(await runs.by_correlation(f"{root}.1", limit=10)) == []
 
 
-@pytest.fixture
-def dynamo(runs: AnyRuns) -> DynamoRuns:
-    if isinstance(runs, FakeRuns):
-        pytest.fail("for the DynamoDB adapter only: parametrize runs with it")
-    return runs
-
-
-dynamo_only = pytest.mark.parametrize("runs", ["dynamodb"], indirect=True)
-
-
-@dynamo_only
 async def test_a_run_written_by_hand_is_read_changed_and_listed(dynamo: DynamoRuns, aws: Aws) -> None:
     item = {
         "run_id": {"S": "by-hand"},
@@ -333,7 +329,6 @@ async def test_a_run_written_by_hand_is_read_changed_and_listed(dynamo: DynamoRu
     assert "active_key" not in stored
 
 
-@dynamo_only
 async def test_an_entry_that_cannot_be_read_does_not_hide_the_others_of_its_page(dynamo: DynamoRuns, aws: Aws) -> None:
     good = await dynamo.create(a_run(), "op")
     stored = await aws.get_item(dynamo._table, run_id=good.run_id)
@@ -345,7 +340,6 @@ async def test_an_entry_that_cannot_be_read_does_not_hide_the_others_of_its_page
         await dynamo.get("broken")
 
 
-@dynamo_only
 async def test_times_are_stored_as_text_that_sorts(dynamo: DynamoRuns, aws: Aws) -> None:
     run = await dynamo.create(a_run(), "op")
     stored = await aws.get_item(dynamo._table, run_id=run.run_id)
@@ -354,7 +348,6 @@ async def test_times_are_stored_as_text_that_sorts(dynamo: DynamoRuns, aws: Aws)
     assert stored["correlation_root"] == {"S": "batch-1.1"}
 
 
-@dynamo_only
 async def test_a_run_too_large_for_an_item_is_refused_with_the_attribute_to_blame(dynamo: DynamoRuns) -> None:
     with pytest.raises(Permanent, match="its largest attribute is parameters with 5"):
         await dynamo.create(a_run(parameters="x" * 500_000), "op")

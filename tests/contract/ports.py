@@ -1,0 +1,156 @@
+"""Every port that keeps records, together: in memory, or on a server whose tables all tests share (their records' names are not)."""
+
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from typing_extensions import override
+
+from dagy_control.adapters.attributes import to_item
+from dagy_control.adapters.bucket_admin import ensure_bucket
+from dagy_control.adapters.calls import AwsCalls
+from dagy_control.adapters.dynamo_flows import DynamoFlows
+from dagy_control.adapters.dynamo_leases import DynamoLeases
+from dagy_control.adapters.dynamo_orphans import DynamoStateTables, DynamoSuspicions
+from dagy_control.adapters.dynamo_runs import DynamoRuns
+from dagy_control.adapters.dynamo_task_runs import DynamoTaskRuns
+from dagy_control.adapters.s3_artifacts import S3Artifacts, S3Results
+from dagy_control.adapters.session import AwsClients
+from dagy_control.adapters.sqs_events import SqsTaskEvents
+from dagy_control.kernel.clock import Clock, SystemClock
+from dagy_control.model.tables import DEP_PACKAGES, FLOWS, LEASES, ORPHANS, RUNS, TASK_RUNS
+from dagy_control.model.tasks import SeenTask
+from dagy_control.ports.events import TaskEvents
+from dagy_control.ports.flows import Artifacts, Flows, Results
+from dagy_control.ports.leases import Leases
+from dagy_control.ports.orphans import StateTables, Suspicions
+from dagy_control.ports.runs import Runs, TaskRuns
+from tests.contract.conftest import Aws
+from tests.fakes.events import FakeTaskEvents
+from tests.fakes.flows import FakeArtifacts, FakeFlows, FakeResults
+from tests.fakes.leases import FakeLeases
+from tests.fakes.orphans import FakeStateTables, FakeSuspicions
+from tests.fakes.runs import FakeRuns
+from tests.fakes.task_runs import FakeTaskRuns
+
+BUCKET = "dagy-faults"
+STATES = "states"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ports:
+    """The ports, by the names that `port_calls.CALLS` uses, and what a test does past them."""
+
+    runs: Runs
+    leases: Leases
+    flows: Flows
+    task_runs: TaskRuns
+    suspicions: Suspicions
+    state_tables: StateTables
+    artifacts: Artifacts
+    results: Results
+    events: TaskEvents
+    states: str
+    """The state table's name."""
+    put_state: Callable[[str], Awaitable[None]]
+    """Write an item of this `slug`, with `status` RUNNING, into the state table."""
+    send_event: Callable[[SeenTask], Awaitable[None]]
+    events_left: Callable[[], Awaitable[int]]
+    """Messages that have not been deleted."""
+    time_out_events: Callable[[], None]
+    """Whatever was received and not deleted becomes visible again."""
+
+    receipts: list[str] = field(default_factory=list)
+    """Those that a test has in hand."""
+
+
+Tables: TypeAlias = "Mapping[str, str]"
+
+
+class HurriedClock(SystemClock):
+    """The machine's clock, on which waits are noted and take no time."""
+
+    def __init__(self) -> None:
+        self.slept_s: list[float] = []
+
+    @override
+    async def sleep(self, seconds: float) -> None:
+        self.slept_s.append(seconds)
+        await super().sleep(0)
+
+
+async def make_tables(aws: Aws) -> Tables:
+    """The tables of every port and the bucket; names by `TableSpec.setting`."""
+    await ensure_bucket(aws.clients.s3, aws.calls, BUCKET)
+    return {spec.setting: await aws.table(spec) for spec in (RUNS, LEASES, FLOWS, TASK_RUNS, ORPHANS, DEP_PACKAGES)}
+
+
+def aws_ports(aws: Aws, clients: AwsClients, tables: Tables, queue_url: str, clock: Clock) -> Ports:
+    """The shipped adapters on these clients; what is past the ports goes to the server directly."""
+    calls = AwsCalls(clock)
+    dynamodb, sqs, states = clients.dynamodb, aws.clients.sqs, tables["dep_packages"]
+
+    async def put_state(slug: str) -> None:
+        await aws.put_item(states, to_item({"slug": slug, "status": "RUNNING"}))
+
+    async def send_event(task: SeenTask) -> None:
+        await SqsTaskEvents(sqs, calls, queue_url=queue_url).send(_event(task))
+
+    async def events_left() -> int:
+        names: Any = ("ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible")
+        answer = await sqs.get_queue_attributes(QueueUrl=queue_url, AttributeNames=names)
+        return sum(int(answer["Attributes"][name]) for name in names)
+
+    return Ports(
+        runs=DynamoRuns(dynamodb, calls, clock, table=tables["runs"]),
+        leases=DynamoLeases(dynamodb, calls, table=tables["leases"]),
+        flows=DynamoFlows(dynamodb, calls, table=tables["flows"]),
+        task_runs=DynamoTaskRuns(dynamodb, calls, clock, table=tables["task_runs"]),
+        suspicions=DynamoSuspicions(dynamodb, calls, clock, table=tables["orphans"]),
+        state_tables=DynamoStateTables(dynamodb, calls, clock),
+        artifacts=S3Artifacts(clients.s3, calls, bucket=BUCKET),
+        results=S3Results(clients.s3, calls, bucket=BUCKET, prefix="results/"),
+        events=SqsTaskEvents(clients.sqs, calls, queue_url=queue_url, visibility_timeout_s=0),
+        states=states,
+        put_state=put_state,
+        send_event=send_event,
+        events_left=events_left,
+        time_out_events=lambda: None,  # the timeout is zero
+    )
+
+
+def fake_ports() -> Ports:
+    """The fakes."""
+    events, states = FakeTaskEvents(), FakeStateTables({STATES: []})
+
+    async def put_state(slug: str) -> None:
+        states.tables[STATES].append({"slug": slug, "status": "RUNNING"})
+
+    async def send_event(task: SeenTask) -> None:
+        events.send(task)
+
+    async def events_left() -> int:
+        return len(events.visible) + len(events.in_flight)
+
+    return Ports(
+        runs=FakeRuns(page_size=2),
+        leases=FakeLeases(),
+        flows=FakeFlows(),
+        task_runs=FakeTaskRuns(),
+        suspicions=FakeSuspicions(),
+        state_tables=states,
+        artifacts=FakeArtifacts(BUCKET),
+        results=FakeResults(),
+        events=events,
+        states=STATES,
+        put_state=put_state,
+        send_event=send_event,
+        events_left=events_left,
+        time_out_events=events.redeliver,
+    )
+
+
+def _event(task: SeenTask) -> str:
+    detail = {"taskArn": task.arn, "clusterArn": task.cluster, "lastStatus": task.last_status}
+    return json.dumps({"source": "aws.ecs", "detail-type": "ECS Task State Change", "version": "0", "detail": detail})
