@@ -9,8 +9,8 @@ import pytest_asyncio
 
 from dagy_control.adapters.sqs_events import SqsTaskEvents, ensure_queue
 from dagy_control.errors import Permanent
+from dagy_control.model.events import ReceivedEvent
 from dagy_control.model.tasks import SeenTask
-from dagy_control.ports.events import ReceivedEvent
 from tests.contract.conftest import Aws
 from tests.fakes.events import FakeTaskEvents
 

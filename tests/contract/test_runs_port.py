@@ -252,10 +252,8 @@ async def test_a_run_moves_through_the_index_and_leaves_it_when_it_ends(runs: An
     run = await runs.create(a_run(), "op-1")
     change = claim_launch(run, request="{}", provider="FARGATE", cluster="main", now=NOW, by="daemon")
     run = await runs.change(change, "op-2")
-    assert (await listed(runs, RunStatus.QUEUED), by_id(await listed(runs, RunStatus.LAUNCHING)).keys()) == (
-        [],
-        {run.run_id},
-    )
+    assert await listed(runs, RunStatus.QUEUED) == []
+    assert by_id(await listed(runs, RunStatus.LAUNCHING)).keys() == {run.run_id}
     claim = claim_attempt(run, attempt=1, task_arn=ARN, now=NOW)
     assert isinstance(claim, RunChange)
     run = await runs.change(claim, "op-3")

@@ -1,12 +1,13 @@
-"""`ports.Tasks`, held to its docstrings over the fake and over our ECS emulator through real HTTP."""
+"""`ports.Tasks`, held to its docstrings over the fake, over our ECS model in process, and over the same model through real HTTP."""
 
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
 import pytest
 import pytest_asyncio
+from typing_extensions import override
 
 from dagy_control.adapters.calls import AwsCalls
 from dagy_control.adapters.ecs_admin import EcsAdmin
@@ -26,6 +27,7 @@ from dagy_control.model.lifecycle import LaunchFailure, LaunchFailureKind
 from dagy_control.model.runs import FailureClass
 from dagy_control.ports.tasks import Described, ReadPriority, Started
 from tests.contract.conftest import CREDENTIALS
+from tests.contract.ecs_clients import ModelClient
 from tests.fakes.ecs_world import DEFINITION, NETWORK
 from tests.fakes.tasks import FakeTasks
 
@@ -34,6 +36,14 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 AnyTasks: TypeAlias = "FakeTasks | EcsTasks"
 MALFORMED = "arn:aws:ecs:us-east-1:123456789012:task/not-an-id"
 NEVER_STARTS = Lifetimes(provisioning_s=3600)  # the contract of the calls needs no process
+
+
+UNKNOWN_OUTCOMES = {
+    FaultKind.DROP_REPLY: True,
+    FaultKind.ERROR_APPLIED: True,
+    FaultKind.ERROR_NOT_APPLIED: False,
+}
+"""Whether ECS did it."""
 
 
 class Bed:
@@ -74,9 +84,33 @@ class Bed:
     async def stop(self, arn: str, reason: str = "enough") -> None:
         await self.port.stop(self.cluster, arn, reason=reason)
 
+    def befall(self, kind: FaultKind, operation: str = "RunTask") -> None:
+        """The next call of the operation suffers this."""
+        raise NotImplementedError(kind, operation)
+
     def unknown(self, number: int = 0) -> str:
         """The ARN of a task that never was."""
         return f"arn:aws:ecs:us-east-1:123456789012:task/{self.cluster}/{number:032x}"
+
+
+class FakeBed(Bed):
+    """The fake, told its errors by the AWS call that its method stands for."""
+
+    METHODS: Mapping[str, str] = {
+        "RunTask": "run_task",
+        "StopTask": "stop",
+        "ListTasks": "list_running",
+        "DescribeTasks": "describe",
+    }
+
+    def __init__(self) -> None:
+        self.fake = FakeTasks(page_size=2)
+        self.fake.unreadable.add(MALFORMED)
+        super().__init__(self.fake, "main")
+
+    @override
+    def befall(self, kind: FaultKind, operation: str = "RunTask") -> None:
+        self.fake.next_error(self.METHODS[operation], Transient(kind), applied=UNKNOWN_OUTCOMES[kind])
 
 
 class RecordingLimiter(Limiter):
@@ -86,34 +120,45 @@ class RecordingLimiter(Limiter):
         super().__init__(clock, scale=100)
         self.acquired: list[tuple[Sequence[Bucket], Priority]] = []
 
+    @override
     async def acquire(self, buckets: Sequence[Bucket], priority: Priority = Priority.RECONCILE) -> float:
         self.acquired.append((buckets, priority))
         return await super().acquire(buckets, priority)
 
 
-class EmulatorBed(Bed):
-    """The same, with the emulator's switches and the adapter's limiter at hand."""
+class EcsBed(Bed):
+    """The shipped adapter over the model, whose switches and the adapter's limiter are at hand."""
 
-    def __init__(self, model: EcsModel, clients: AwsClients) -> None:
+    def __init__(self, model: EcsModel, client: Any) -> None:
         clock = SystemClock()
         self.model = model
         self.limiter = RecordingLimiter(clock)
-        self.admin = EcsAdmin(clients.ecs, AwsCalls(clock))
-        super().__init__(EcsTasks(clients.ecs, AwsCalls(clock), self.limiter), f"c-{uuid.uuid4().hex}")
+        self.admin = EcsAdmin(client, AwsCalls(clock))
+        super().__init__(EcsTasks(client, AwsCalls(clock), self.limiter), f"c-{uuid.uuid4().hex}")
         model.registry.create_cluster(self.cluster)
-        model.faults.clear()
 
+    @override
     def befall(self, kind: FaultKind, operation: str = "RunTask") -> None:
-        """The next call of the operation suffers this."""
         self.model.faults.add(Fault(kind, operation))
 
 
-@pytest_asyncio.fixture(loop_scope="session", scope="module")
-async def emulator(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[tuple[EcsModel, AwsClients]]:
-    """One emulator behind HTTP for the module. Only AWS_ENDPOINT_URL_ECS leads to it: nothing listens at the general endpoint."""
-    clock = SystemClock()
+def a_model() -> EcsModel:
     model = EcsModel(lifetimes=NEVER_STARTS, throttle_scale=1000)
     model.registry.register(DEFINITION, datetime(2026, 1, 1, tzinfo=UTC))
+    return model
+
+
+@pytest_asyncio.fixture(loop_scope="session", scope="module")
+async def in_process() -> tuple[EcsModel, ModelClient]:
+    """One model for the module, called directly."""
+    model = a_model()
+    return model, await ModelClient.of(model, SystemClock())
+
+
+@pytest_asyncio.fixture(loop_scope="session", scope="module")
+async def over_http(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[tuple[EcsModel, Any]]:
+    """One emulator behind HTTP for the module. Only AWS_ENDPOINT_URL_ECS leads to it: nothing listens at the general endpoint."""
+    clock, model = SystemClock(), a_model()
     server = LoopbackServer(clock=clock)
     policy = AgentPolicy(workdir=tmp_path_factory.mktemp("ecs"), environment={}, metadata_url=f"{server.url}/v4")
     driver, held = EcsDriver(model, clock=clock, policy=policy), HeldCalls()
@@ -125,25 +170,29 @@ async def emulator(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[tu
             environment.setenv(name, value)
         clients = AwsClients(ClientPolicy(region="us-east-1", read_timeout_s=5), services=(Service.ECS,))
         async with clients:
-            yield model, clients
+            yield model, clients.ecs
     held.release()
     await server.stop()
     await driver.stop()
 
 
-@pytest.fixture
-def ecs(emulator: tuple[EcsModel, AwsClients]) -> EmulatorBed:
-    return EmulatorBed(*emulator)
+FACES = {"model": "in_process", "http": "over_http"}
 
 
-@pytest.fixture(params=["fake", "emulator"])
+def ecs_bed(request: pytest.FixtureRequest) -> EcsBed:
+    model, client = request.getfixturevalue(FACES[request.param])
+    model.faults.clear()
+    return EcsBed(model, client)
+
+
+@pytest.fixture(params=FACES)
+def ecs(request: pytest.FixtureRequest) -> EcsBed:
+    return ecs_bed(request)
+
+
+@pytest.fixture(params=["fake", *FACES])
 def bed(request: pytest.FixtureRequest) -> Bed:
-    if request.param == "fake":
-        fake = FakeTasks(page_size=2)
-        fake.unreadable.add(MALFORMED)
-        return Bed(fake, "main")
-    ecs: EmulatorBed = request.getfixturevalue("ecs")
-    return ecs
+    return FakeBed() if request.param == "fake" else ecs_bed(request)
 
 
 async def test_a_task_is_started_and_described(bed: Bed) -> None:
@@ -197,7 +246,7 @@ async def test_a_listing_has_only_tasks_that_shall_run(bed: Bed) -> None:
     assert await bed.listed(started_by="dagy/nobody/1") == []
 
 
-async def test_a_listing_has_every_page(ecs: EmulatorBed) -> None:
+async def test_a_listing_has_every_page(ecs: EcsBed) -> None:
     for number in range(21):
         await ecs.started(f"t{number}", count=10)
     assert [len(page) async for page in ecs.port.list_running(ecs.cluster)] == [100, 100, 10]
@@ -217,23 +266,54 @@ async def test_stopping_what_ecs_does_not_know_is_gone(bed: Bed) -> None:
         await bed.stop(bed.unknown())
 
 
-async def test_a_lost_reply_is_transient_and_the_same_token_finds_the_task(ecs: EmulatorBed) -> None:
-    ecs.befall(FaultKind.DROP_REPLY)
-    with pytest.raises(Transient) as lost:
-        await ecs.run()
-    assert not lost.value.throttled
-    (arn,) = await ecs.listed()
-    assert await ecs.started() == arn
-
-
-async def test_a_server_error_of_run_task_is_transient(ecs: EmulatorBed) -> None:
-    ecs.befall(FaultKind.ERROR_APPLIED)
+@pytest.mark.parametrize("kind", UNKNOWN_OUTCOMES)
+async def test_run_task_of_unknown_outcome_is_transient_and_the_same_token_makes_one_task(
+    bed: Bed, kind: FaultKind
+) -> None:
+    bed.befall(kind)
     with pytest.raises(Transient) as unknown:
-        await ecs.run()
+        await bed.run()
     assert not unknown.value.throttled
+    listed = await bed.listed()
+    assert len(listed) == UNKNOWN_OUTCOMES[kind]
+    arn = await bed.started()
+    assert await bed.listed() == [arn]
+    assert listed in ([], [arn])
 
 
-async def test_a_failure_in_the_body_is_a_capacity_failure(ecs: EmulatorBed) -> None:
+@pytest.mark.parametrize("kind", UNKNOWN_OUTCOMES)
+async def test_a_stop_of_unknown_outcome_is_transient_and_repeated_it_succeeds(bed: Bed, kind: FaultKind) -> None:
+    arn, other = await bed.started(), await bed.started("t2")
+    bed.befall(kind, "StopTask")
+    with pytest.raises(Transient) as unknown:
+        await bed.stop(arn)
+    assert not unknown.value.throttled
+    assert (arn in await bed.listed()) is not UNKNOWN_OUTCOMES[kind]
+    await bed.stop(arn)
+    assert await bed.listed() == [other]
+
+
+@pytest.mark.parametrize("kind", UNKNOWN_OUTCOMES)
+async def test_a_listing_or_description_that_fails_is_transient_never_partial(bed: Bed, kind: FaultKind) -> None:
+    for number in range(11):
+        await bed.started(f"t{number}", count=10)
+    arns = await bed.listed()
+    assert len(arns) > 10
+    bed.befall(kind, "ListTasks")
+    with pytest.raises(Transient):
+        await bed.listed()
+    pages = bed.port.list_running(bed.cluster)
+    await anext(pages)
+    bed.befall(kind, "ListTasks")
+    with pytest.raises(Transient):
+        await anext(pages)
+    bed.befall(kind, "DescribeTasks")
+    with pytest.raises(Transient):
+        await bed.described(*arns)
+    assert sorted(task.arn for task in (await bed.described(*arns)).tasks) == sorted(arns)
+
+
+async def test_a_failure_in_the_body_is_a_capacity_failure(ecs: EcsBed) -> None:
     ecs.befall(FaultKind.LAUNCH_FAILURE)
     answer = await ecs.run()
     assert isinstance(answer, LaunchFailure)
@@ -253,7 +333,7 @@ async def test_a_failure_in_the_body_is_a_capacity_failure(ecs: EmulatorBed) -> 
     ids=["task definition", "cluster", "started by", "network", "refused by botocore"],
 )
 async def test_a_request_that_ecs_refuses_is_a_configuration_failure(
-    ecs: EmulatorBed, values: dict[str, Any], text: str
+    ecs: EcsBed, values: dict[str, Any], text: str
 ) -> None:
     answer = await ecs.run(**values)
     assert isinstance(answer, LaunchFailure)
@@ -261,7 +341,7 @@ async def test_a_request_that_ecs_refuses_is_a_configuration_failure(
     assert text in answer.message
 
 
-async def test_a_throttled_launch_says_so_and_slows_its_three_buckets(ecs: EmulatorBed) -> None:
+async def test_a_throttled_launch_says_so_and_slows_its_three_buckets(ecs: EcsBed) -> None:
     ecs.befall(FaultKind.THROTTLE)
     before = {bucket: ecs.limiter.rate(bucket) for bucket in Bucket}
     answer = await ecs.run()
@@ -271,7 +351,7 @@ async def test_a_throttled_launch_says_so_and_slows_its_three_buckets(ecs: Emula
     assert slowed == {Bucket.ECS_MODIFY, Bucket.RUN_TASK, Bucket.LAUNCH_SPOT}
 
 
-CALLS: dict[str, tuple[Callable[[EmulatorBed], Awaitable[object]], Bucket]] = {
+CALLS: dict[str, tuple[Callable[[EcsBed], Awaitable[object]], Bucket]] = {
     "DescribeTasks": (lambda ecs: ecs.described(ecs.unknown()), Bucket.ECS_READ),
     "ListTasks": (lambda ecs: ecs.listed(), Bucket.ECS_READ),
     "StopTask": (lambda ecs: ecs.stop(ecs.unknown()), Bucket.ECS_MODIFY),
@@ -279,7 +359,7 @@ CALLS: dict[str, tuple[Callable[[EmulatorBed], Awaitable[object]], Bucket]] = {
 
 
 @pytest.mark.parametrize("operation", CALLS)
-async def test_a_throttled_call_raises_and_slows_its_bucket(ecs: EmulatorBed, operation: str) -> None:
+async def test_a_throttled_call_raises_and_slows_its_bucket(ecs: EcsBed, operation: str) -> None:
     call, bucket = CALLS[operation]
     ecs.befall(FaultKind.THROTTLE, operation)
     before = {each: ecs.limiter.rate(each) for each in Bucket}
@@ -289,7 +369,7 @@ async def test_a_throttled_call_raises_and_slows_its_bucket(ecs: EmulatorBed, op
     assert {each for each in Bucket if ecs.limiter.rate(each) < before[each]} == {bucket}
 
 
-async def test_reading_a_cluster_that_is_not_there_is_permanent_not_empty(ecs: EmulatorBed) -> None:
+async def test_reading_a_cluster_that_is_not_there_is_permanent_not_empty(ecs: EcsBed) -> None:
     with pytest.raises(Permanent) as refused:
         await ecs.port.describe("nobody", [ecs.unknown()], priority=ReadPriority.RECONCILE)
     assert refused.value.code == "ClusterNotFoundException"
@@ -297,7 +377,7 @@ async def test_reading_a_cluster_that_is_not_there_is_permanent_not_empty(ecs: E
         [page async for page in ecs.port.list_running("nobody")]
 
 
-async def test_calls_take_their_places_in_the_budget(ecs: EmulatorBed) -> None:
+async def test_calls_take_their_places_in_the_budget(ecs: EcsBed) -> None:
     await ecs.port.reserve_run_task("FARGATE_SPOT")
     await ecs.port.reserve_run_task("FARGATE")
     arn = await ecs.started()
@@ -313,7 +393,7 @@ async def test_calls_take_their_places_in_the_budget(ecs: EmulatorBed) -> None:
     ]
 
 
-async def test_the_cluster_and_the_task_definition_can_be_asked_for(ecs: EmulatorBed) -> None:
+async def test_the_cluster_and_the_task_definition_can_be_asked_for(ecs: EcsBed) -> None:
     assert await ecs.admin.cluster_problem(ecs.cluster, providers=["FARGATE", "FARGATE_SPOT"]) is None
     assert await ecs.admin.cluster_problem("nobody") == "ECS has no active cluster 'nobody'"
     lacking = await ecs.admin.cluster_problem(ecs.cluster, providers=["FARGATE", "MINE"])
