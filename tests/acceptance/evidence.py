@@ -41,13 +41,15 @@ class Evidence:
     """All of it.
 
     `runs` by id, as they are; `seen_ends`: as they were when each was first seen at its end; `cancelled`: the ids of those
-    whose cancel was acknowledged; `tasks`: every one ever made; `logs`: what each worker logged, by task id.
+    whose cancel was acknowledged; `tasks`: every one ever made; `doubles`: ARNs of those that no daemon has made; `logs`: what
+    each worker logged, by task id.
     """
 
     runs: Mapping[str, Run]
     seen_ends: Mapping[str, Run]
     cancelled: frozenset[str]
     tasks: Sequence[Task]
+    doubles: frozenset[str]
     testimony: Sequence[Mapping[str, Any]]
     logs: Mapping[str, Sequence[Mapping[str, Any]]]
     max_launch_tries: int
@@ -81,8 +83,9 @@ class Evidence:
         return [task for task in self.tasks if self.claimed_at(task) or self.testified(task, "begin")]
 
     def surplus(self) -> int:
-        """Tasks beyond the first of their attempt."""
-        return len(self.tasks) - len({self.attempt_of(task) for task in self.tasks})
+        """The daemons' tasks beyond the first of their attempt."""
+        made = [self.attempt_of(task) for task in self.tasks if task.arn not in self.doubles]
+        return len(made) - len(set(made))
 
 
 def violations(evidence: Evidence) -> list[str]:
@@ -135,9 +138,11 @@ def attempts_one_after_the_other(evidence: Evidence) -> Iterator[str]:
 
 
 def one_task_a_launch_try(evidence: Evidence) -> Iterator[str]:
-    """2: every task was made under the token of a launch try, and no two under one."""
+    """2: every task of a daemon was made under the token of a launch try, and no two under one."""
     made = Counter(task.client_token for task in evidence.tasks)
     for task in evidence.tasks:
+        if task.arn in evidence.doubles:
+            continue
         run_id, number = evidence.attempt_of(task)
         tries = range(1, evidence.max_launch_tries + 1)
         if task.client_token not in {launch_token(run_id, number, each) for each in tries}:
@@ -193,8 +198,8 @@ def success_has_its_result(evidence: Evidence) -> Iterator[str]:
         committed = (run.result_status, run.result_attempt) == (ResultStatus.SUCCEEDED, run.attempt)
         if committed != (run.status is RunStatus.SUCCEEDED) and run.cancel_requested_at is None:
             yield f"6: {run.run_id} is {run.status} with the result {run.result_status} of {run.result_attempt}"
-        ends = [task for task in _tasks_of(evidence, run) if evidence.testified(task, "end")]
-        if run.status is RunStatus.SUCCEEDED and [task.arn for task in ends] != [run.external_id]:
+        ends = [task.arn for task in _tasks_of(evidence, run) if evidence.testified(task, "end")]
+        if run.status is RunStatus.SUCCEEDED and ends != [run.external_id]:
             yield f"6: {run.run_id} SUCCEEDED by {run.external_id}, but user code came to its end in {ends}"
 
 

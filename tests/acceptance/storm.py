@@ -4,6 +4,7 @@ Choices come from the seed; what they meet is a matter of real time.
 """
 
 import asyncio
+import json
 import signal
 from collections import Counter
 from collections.abc import Awaitable, Callable
@@ -25,9 +26,14 @@ SEATS = 2
 CROWD = 12
 """Most runs under way: a slow machine launches fewer, so that what is left after the storm ends in time anywhere."""
 
+DOUBLED_PART = 0.5
+"""Of the runs: as many get a surplus task, whose claim must be refused, or the other's."""
+
 POLL_S = 0.1
 VICTIM_S = 90.0
 """A worker that is to be killed waits so long for it."""
+
+AMBUSH = "both, while an answer of RunTask was held back"
 
 MENU: tuple[Fault, ...] = (
     Fault(FaultKind.THROTTLE),
@@ -64,11 +70,16 @@ PARTS = (*[Part.SUCCEEDS] * 6, *[Part.FAILS] * 3, *[Part.WORKER_KILLED] * 3, Par
 
 @dataclass(slots=True)
 class Story:
-    """One run of the stream. `cancelled`: its record as the acknowledged cancel gave it; `end`: when it was first seen at its end."""
+    """One run of the stream.
+
+    `due_s`: when to cancel it. `doubled`: whether a second task of its attempt is started, by nobody that the daemons know.
+    `cancelled`: its record as the acknowledged cancel gave it; `end`: as it was when first seen at its end.
+    """
 
     part: Part
     run: Run
     due_s: float
+    doubled: bool
     befallen: bool = False
     cancelled: Run | None = None
     end: Run | None = None
@@ -85,6 +96,7 @@ class Storm:
     stories: list[Story] = field(default_factory=list)
     kills: Counter[str] = field(default_factory=Counter)
     faults: Counter[str] = field(default_factory=Counter)
+    doubles: set[str] = field(default_factory=set)
     logs: list[Path] = field(default_factory=list)
     _living: dict[int, Daemon] = field(default_factory=dict)
     _until_s: float = 0.0
@@ -126,7 +138,10 @@ class Storm:
 
     @property
     def _over(self) -> bool:
-        return self.world.ports.clock.monotonic() >= self._until_s
+        """Not before the rare things have happened once, or it would show little; but some time it must be."""
+        now = self.world.ports.clock.monotonic()
+        enough = bool(self.doubles) and self.kills[AMBUSH] > 0
+        return now >= self._until_s + (0 if enough else LONG_S)
 
     async def _pause(self, seconds: float, until: Callable[[], Awaitable[bool]] | None = None) -> None:
         """Wait so long, or until the storm is over, or `until` something."""
@@ -180,7 +195,7 @@ class Storm:
             await self._pause(SOON_S, until=held)
             if not self._over:
                 for number in list(self._living):
-                    await self._kill(number, "both, while an answer of RunTask was held back")
+                    await self._kill(number, AMBUSH)
 
     # What goes wrong with ECS.
 
@@ -213,7 +228,7 @@ class Storm:
                     first_seconds=VICTIM_S if part in (Part.WORKER_KILLED, Part.HOST_LOST) else 0.0,
                 )
                 due_s = self.world.ports.clock.monotonic() + random.uniform(0.0, 8.0)
-                self.stories.append(Story(part, run, due_s))
+                self.stories.append(Story(part, run, due_s, doubled=random.random() < DOUBLED_PART))
             await self._pause(random.uniform(0.3, 1.5))
 
     async def _watch_until_over(self) -> None:
@@ -227,8 +242,23 @@ class Storm:
             run = await self.world.run(story.run.run_id)
             if run.status.is_terminal:
                 story.end = run
-            elif not story.befallen:
+                continue
+            if story.doubled and not self._over and run.launch_request and run.started_at is None:
+                story.doubled = False
+                self._double(run)
+            if not story.befallen:
                 await self._befall(story, run)
+
+    def _double(self, run: Run) -> None:
+        """Start the attempt's task once more under a token of nobody's: what a daemon would do that had lost its mind.
+
+        Past the faults that wait for the daemons' calls; the harmless second call wakes the driver.
+        """
+        driver = self.world.stack.cloud.driver
+        request = {**json.loads(run.launch_request or "{}"), "clientToken": self.world.ports.new_id()}
+        answer = driver.model.handle("RunTask", request, self.world.ports.clock.now())
+        driver.call("DescribeClusters", {})
+        self.doubles |= {task["taskArn"] for task in answer["tasks"]}
 
     async def _befall(self, story: Story, run: Run) -> None:
         if story.part is Part.CANCELLED and self.world.ports.clock.monotonic() >= story.due_s:
