@@ -63,9 +63,17 @@ class Part(StrEnum):
     WORKER_KILLED = "its worker is killed"
     HOST_LOST = "its host is lost"
     CANCELLED = "is cancelled"
+    CANCELLED_AT_WORK = "is cancelled just before its end"
 
 
-PARTS = (*[Part.SUCCEEDS] * 6, *[Part.FAILS] * 3, *[Part.WORKER_KILLED] * 3, Part.HOST_LOST, *[Part.CANCELLED] * 4)
+WEIGHTS = {
+    Part.SUCCEEDS: 6,
+    Part.FAILS: 3,
+    Part.WORKER_KILLED: 3,
+    Part.HOST_LOST: 1,
+    Part.CANCELLED: 3,
+    Part.CANCELLED_AT_WORK: 3,
+}
 
 
 @dataclass(slots=True)
@@ -216,7 +224,7 @@ class Storm:
         random = Random(f"{self.seed}/launch")
         while not self._over:
             if sum(story.end is None for story in self.stories) < CROWD:
-                part = random.choice(PARTS)
+                (part,) = random.choices(list(WEIGHTS), list(WEIGHTS.values()))
                 run = await self.world.launch(
                     "witness",
                     random.choice(ORGS),
@@ -261,12 +269,14 @@ class Storm:
         self.doubles |= {task["taskArn"] for task in answer["tasks"]}
 
     async def _befall(self, story: Story, run: Run) -> None:
-        if story.part is Part.CANCELLED and self.world.ports.clock.monotonic() >= story.due_s:
+        at_work = self.ledger.has_begun(run.run_id)
+        due = self.world.ports.clock.monotonic() >= story.due_s
+        if (story.part is Part.CANCELLED and due) or (story.part is Part.CANCELLED_AT_WORK and at_work):
             story.befallen = True
             ports = self.world.ports
             story.cancelled = await cancel(ports.runs, ports.writer, ports.clock, run.run_id)
-        elif story.part is Part.WORKER_KILLED and self.ledger.has_begun(run.run_id) and run.external_id:
+        elif story.part is Part.WORKER_KILLED and at_work and run.external_id:
             story.befallen = await self.world.kill_worker(run.external_id)
-        elif story.part is Part.HOST_LOST and self.ledger.has_begun(run.run_id) and run.external_id:
+        elif story.part is Part.HOST_LOST and at_work and run.external_id:
             story.befallen = True
             await self.world.befall(run.external_id, "host-failure")

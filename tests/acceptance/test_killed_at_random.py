@@ -135,6 +135,7 @@ def wrong_ends(storm: Storm) -> list[str]:
             Part.WORKER_KILLED: end.status is RunStatus.SUCCEEDED and end.attempt >= 2,
             Part.HOST_LOST: end.status is RunStatus.SUCCEEDED and end.infra_failures >= 1,
             Part.CANCELLED: end.status in (RunStatus.CANCELLED, RunStatus.SUCCEEDED),
+            Part.CANCELLED_AT_WORK: end.status in (RunStatus.CANCELLED, RunStatus.SUCCEEDED),
         }[story.part]
         if not fits and end.failure_class not in EXCUSES:
             wrong.append(
