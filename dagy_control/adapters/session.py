@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 from aiobotocore.config import AioConfig
 from aiobotocore.session import get_session
 from botocore.exceptions import NoRegionError
+from botocore.parsers import ResponseParserError
 
 from dagy_control.errors import Permanent
 
@@ -65,7 +66,7 @@ class AwsClients:
             for service in self._services:
                 client = create(service, region_name=region, config=client_config(self._policy, service))
                 try:
-                    self._clients[service] = await stack.enter_async_context(client)
+                    self._clients[service] = entered = await stack.enter_async_context(client)
                 except (
                     NoRegionError,
                     ValueError,
@@ -73,6 +74,7 @@ class AwsClients:
                     raise Permanent(
                         f"the {service} client cannot be made: {error}; set aws.region (AWS_REGION), and check AWS_ENDPOINT_URL"
                     ) from error
+                entered.meta.events.register("before-parse", refuse_foreign_body)
             self._stack = stack.pop_all()
         return self
 
@@ -127,3 +129,14 @@ def client_config(policy: ClientPolicy, service: Service) -> AioConfig:
         s3={"addressing_style": "path"} if own_endpoint else None,  # a fake has no DNS name for each bucket
         user_agent_extra="dagy-control",
     )
+
+
+def refuse_foreign_body(operation_model: Any, response_dict: dict[str, Any], **_: object) -> None:  # noqa: ANN401 - botocore's, untyped
+    """Raises `ResponseParserError` for the body of a JSON protocol (DynamoDB, ECS, SQS) that is no JSON object.
+
+    botocore itself takes such a body for the answer `{"message": body}` (`parsers.BaseJSONParser._parse_body_as_json`): a page that a
+    proxy puts in the place of AWS's answer would then be a GetItem that found nothing, or a write that succeeded.
+    """
+    body = response_dict["body"]
+    if operation_model.service_model.resolved_protocol == "json" and body and not body.lstrip().startswith(b"{"):
+        raise ResponseParserError(f"the answer is not JSON: {body[:80]!r}")

@@ -23,7 +23,7 @@ from dagy_control.local.http_server import LoopbackServer
 METHODS = ["GET", "PUT", "POST", "HEAD", "DELETE"]
 _OF_ONE_HOP = frozenset({"connection", "content-length", "date", "expect", "keep-alive", "server", "transfer-encoding"})
 _S3_OPERATIONS = {"GET": "GetObject", "PUT": "PutObject"}
-_PAGE = b"<html><body><h1>502 Bad Gateway</h1></body></html>"
+_PAGE = b"<html><body><h1>This is not AWS</h1></body></html>"
 
 
 class FaultKind(StrEnum):
@@ -34,10 +34,14 @@ class FaultKind(StrEnum):
     ERROR_APPLIED = "500, though applied"
     ERROR = "500, not applied"
     GATEWAY_PAGE = "a gateway's page"  # 502 with HTML; not applied
+    FIREWALL_PAGE = "a firewall's page"  # 403 with HTML; not applied
+    PORTAL_PAGE = "a portal's page"  # 200 with HTML; not applied
     REFUSED = "refused for rate"  # by the error code of the fault; not applied
     LEFT_OVER = "done in part"  # a batch whose second half the service leaves to be sent again
     LEFT_ALL = "nothing of it done"  # likewise, the whole batch
 
+
+_PAGES = {FaultKind.GATEWAY_PAGE: 502, FaultKind.FIREWALL_PAGE: 403, FaultKind.PORTAL_PAGE: 200}
 
 APPLIED = frozenset({FaultKind.REPLY_LOST, FaultKind.REPLY_BROKEN, FaultKind.ERROR_APPLIED})
 """What befalls the reply only."""
@@ -189,8 +193,8 @@ def _rendered(reply: Reply) -> Response:
 
 
 def _refusal(fault: Fault, *, is_json: bool) -> Response:
-    if fault.kind is FaultKind.GATEWAY_PAGE:
-        return Response(_PAGE, status_code=502, media_type="text/html")
+    if fault.kind in _PAGES:
+        return Response(_PAGE, status_code=_PAGES[fault.kind], media_type="text/html")
     if fault.kind is FaultKind.ERROR:
         return _server_error(is_json=is_json)
     return _error(fault.code, 400 if is_json else 503, is_json=is_json)

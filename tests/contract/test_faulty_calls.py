@@ -119,6 +119,9 @@ def faults_worth_meeting(call: str) -> Iterator[Ordered]:
     if ONE_EACH[row.operation] == call:
         yield Ordered(FaultKind.REPLY_BROKEN)
         yield Ordered(FaultKind.GATEWAY_PAGE)
+        if row.operation not in REPEATED_BY_AIOHTTP:  # S3's answers have no form by which to tell
+            yield Ordered(FaultKind.FIREWALL_PAGE)
+            yield Ordered(FaultKind.PORTAL_PAGE)
 
 
 @dataclass(frozen=True)
