@@ -19,6 +19,8 @@ FIRST_TICK_WITHIN_S = 1.0  # loops of one process start within so long of each o
 DUE_WITHIN_S = 1e-6  # closer than a timer can tell: due
 RELOAD_S = 1.0  # after a Conflict: the other writer is done, the index may need a moment to show it
 
+_log = log(__name__)
+
 
 @dataclass(frozen=True, slots=True)
 class Tick:
@@ -122,7 +124,7 @@ class Ticker:
         self._metrics = metrics
         self._permit = permit
         self._jitter_key = f"{loop.name}/{seed}"
-        self._log = log(__name__).bind(loop=loop.name)
+        self._log = _log.bind(loop=loop.name)
         self._woken = asyncio.Event()  # the next tick's time may have changed: look again
         self._triggered = False
         self._paused = False

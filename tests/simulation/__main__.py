@@ -1,54 +1,103 @@
-"""`python -m tests.simulation`: many seeds, or one with its trace."""
+"""`python -m tests.simulation`: many seeds and what they have covered, or one with its trace."""
 
 import argparse
+import hashlib
 import sys
 import time
 from collections import Counter
+from dataclasses import dataclass, field
 
-from dagy_control.kernel.telemetry import configure_logging
 from tests.simulation.invariants import Violation
+from tests.simulation.matrix import Matrix, reasons
+from tests.simulation.parallel import spread
+from tests.simulation.scenario import Report
+from tests.simulation.sometimes import missing
 from tests.simulation.world import play
+
+COVERS_FROM = 150
+"""So many seeds must reach every cell of the matrix and every rare branch; fewer only print what they have reached."""
+
+
+@dataclass(slots=True)
+class Sum:
+    """Many reports in one."""
+
+    seeds: int = 0
+    calls: int = 0
+    simulated_s: float = 0.0
+    injected: Counter[str] = field(default_factory=Counter)
+    statuses: Counter[str] = field(default_factory=Counter)
+    sometimes: Counter[str] = field(default_factory=Counter)
+    matrix: Matrix = field(default_factory=Matrix)
+
+    def add(self, report: Report) -> None:
+        """One more story."""
+        self.seeds += 1
+        self.calls += report.calls
+        self.simulated_s += report.simulated_s
+        self.injected += report.injected
+        self.statuses += report.statuses
+        self.sometimes += report.sometimes
+        self.matrix.add(report.replicas, report.cells)
+
+    def show(self, took_s: float) -> None:
+        """The figures, the counters, the matrix."""
+        hours = self.simulated_s / 3600
+        missing_cells = len(self.matrix.missing())
+        print(
+            f"{self.seeds} seeds green in {took_s:.1f} s ({self.seeds / took_s:.1f} a second), {hours:.0f} simulated hours, "
+            f"{self.calls} calls, {sum(self.injected.values())} faults, "
+            f"{self.matrix.possible - missing_cells} of {self.matrix.possible} cells"
+        )
+        runs, faults = sum(self.statuses.values()) / self.seeds, sum(self.injected.values()) / self.seeds
+        print(f"a seed: {runs:.1f} runs, {hours / self.seeds:.1f} hours, {faults:.1f} faults")
+        for name, counter in (("faults", self.injected), ("ends", self.statuses), ("sometimes", self.sometimes)):
+            print(f"{name}: " + ", ".join(f"{key} {value}" for key, value in counter.most_common()))
+        print(*self.matrix.lines(), sep="\n")
+        print("a cell cannot be: " + "; ".join(reasons()))
+
+    def gaps(self) -> list[str]:
+        """What was not reached, a line each."""
+        cells = [
+            f"never reached with {replicas} replicas: {cell.row}, {cell.fate}, crash {cell.phase or 'none'}"
+            for replicas, cell in self.matrix.missing()
+        ]
+        rows = [f"not in the matrix: {row}" for row in sorted(self.matrix.unknown())]
+        return [*cells, *rows, *(f"never happened: {name}" for name in missing(self.sometimes, self.injected))]
 
 
 def main() -> int:
-    """Exit 1 at the first seed that violates an invariant."""
+    """Exit 1 at the first seed that violates an invariant, and when a full run leaves a cell or a branch unreached."""
     parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
-    parser.add_argument("--seeds", type=int, default=100, help="how many seeds, from --from on")
+    parser.add_argument("--seeds", type=int, default=200, help="how many seeds, from --from on")
     parser.add_argument("--from", dest="first", type=int, default=0)
     parser.add_argument("--seed", type=int, help="only this one")
     parser.add_argument("--trace", action="store_true", help="print the whole trace of --seed")
-    options = parser.parse_args()
-    configure_logging(level="CRITICAL")
-    seeds = [options.seed] if options.seed is not None else range(options.first, options.first + options.seeds)
-    injected: Counter[str] = Counter()
-    statuses: Counter[str] = Counter()
-    sometimes: Counter[str] = Counter()
-    simulated_s = calls = 0.0
-    began = time.perf_counter()
-    for seed in seeds:
-        try:
-            report = play(seed)
-        except Violation as violation:
-            print(violation)
-            return 1
-        injected += report.injected
-        statuses += report.statuses
-        sometimes += report.sometimes
-        simulated_s += report.simulated_s
-        calls += report.calls
-        if options.trace:
-            print("\n".join(report.trace))
-    took_s = time.perf_counter() - began
-    count = len(seeds)
-    print(
-        f"{count} seeds green in {took_s:.1f} s ({count / took_s:.1f} a second), "
-        f"{simulated_s / 3600:.0f} simulated hours, {calls:.0f} calls"
+    parser.add_argument(
+        "--digest", action="store_true", help="print the SHA-256 of the trace of each seed, and nothing else"
     )
-    means = (sum(statuses.values()) / count, simulated_s / 3600 / count, sum(injected.values()) / count)
-    print("a seed: {:.1f} runs, {:.1f} hours, {:.1f} faults".format(*means))
-    for name, counter in (("faults", injected), ("ends", statuses), ("sometimes", sometimes)):
-        print(f"{name}: " + ", ".join(f"{key} {value}" for key, value in counter.most_common()))
-    return 0
+    parser.add_argument("--jobs", type=int, help="processes; as many as there are cores unless said")
+    options = parser.parse_args()
+    seeds = [options.seed] if options.seed is not None else range(options.first, options.first + options.seeds)
+    total = Sum()
+    began = time.perf_counter()
+    try:
+        for report in spread(play, seeds, options.jobs):
+            total.add(report)
+            if options.digest:
+                print(report.seed, hashlib.sha256("\n".join(report.trace).encode()).hexdigest())
+            elif options.trace:
+                print(*report.trace, sep="\n")
+    except Violation as violation:
+        print(violation)
+        return 1
+    if options.digest:
+        return 0
+    total.show(time.perf_counter() - began)
+    gaps = total.gaps()
+    if options.seed is None:
+        print(*gaps, sep="\n")
+    return 1 if gaps and len(seeds) >= COVERS_FROM else 0
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -13,12 +14,30 @@ from dagy_control.local.ecs_faults import Fault, FaultKind
 from dagy_control.local.ecs_state import Capacity, Status
 from dagy_control.model.runs import Run
 from dagy_control.model.tasks import TaskIdentity
+from tests.simulation.clients import NETWORK
 from tests.simulation.faults import Weather
-from tests.simulation.scenario import CLUSTER, INSTALLATION, TARGET
+from tests.simulation.scenario import CLUSTER, INSTALLATION, LEASE_S, TARGET
 from tests.simulation.sim_loop import Host
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
+
+STRANGERS = 40
+AMNESIA_S = 900.0
+
+ACTS = (
+    "crash_daemon",
+    "stall_daemon",
+    "drain_daemon",
+    "break_task",
+    "no_capacity",
+    "kill_worker",
+    "ghost",
+    "neighbour",
+    "surplus",
+    "surplus",
+)
+"""What may happen by chance. The others only by order: `strangers`, `amnesia`, and what befalls the holder of a lease."""
 
 
 class Chaos:
@@ -33,51 +52,61 @@ class Chaos:
         while True:
             step += 1
             await asyncio.sleep(60 + 600 * self.world.plan.draw("chaos gap", step))  # noqa: TID251 - on the simulation's own loop
-            if self.world._is_calm():
+            if self.world.is_calm():
                 return
-            acts = (
-                self._crash_daemon,
-                self._stall_daemon,
-                self._drain_daemon,
-                self._break_task,
-                self._no_capacity,
-                self._kill_worker,
-                self._ghost,
-                self._surplus,
-                self._surplus,
-            )
-            act = acts[int(self.world.plan.draw("chaos", step) * len(acts))]
-            self.world.plan.injected[act.__name__.strip("_")] += 1
-            act(step)
+            self._act(ACTS[int(self.world.plan.draw("chaos", step) * len(ACTS))], step)
+
+    async def act_out(self, acts: Sequence[tuple[float, str]]) -> None:
+        """What a scenario has ordered, each at its time."""
+        for step, (at_s, name) in enumerate(sorted(acts), start=1000):
+            await asyncio.sleep(max(0.0, at_s - self.world.loop.time()))  # noqa: TID251 - on the simulation's own loop
+            self._act(name, step)
+
+    def _act(self, name: str, step: int) -> None:
+        self.world.plan.injected[name] += 1
+        getattr(self, f"_{name}")(step)
 
     def _replica(self, step: int) -> int:
         return int(self.world.plan.draw("who", step) * self.world.scenario.replicas)
 
+    def _crash_holder(self, step: int) -> None:
+        """The daemon that holds the lease of launching."""
+        self._crash(self.world.fleet.hosts[self._holder(step)])
+
+    def _drain_holder(self, step: int) -> None:
+        self.world.fleet.replace(self._holder(step))
+
+    def _stall_holder(self, step: int) -> None:
+        self._stall(self.world.fleet.hosts[self._holder(step)], 2 * LEASE_S)
+
+    def _holder(self, step: int) -> int:
+        lease = self.world.fleet.leases.get(f"{CLUSTER}/launching")
+        holders = (number for number, host in self.world.fleet.hosts.items() if lease and lease.holder == host.name)
+        return next(holders, self._replica(step))
+
     def _crash_daemon(self, step: int) -> None:
-        replica = self._replica(step)
-        if self.world.daemons[replica].alive:
-            self.world.net.say(f"{self.world.daemons[replica].name} crashes")
-            self.world._crashed(self.world.daemons[replica])
+        self._crash(self.world.fleet.hosts[self._replica(step)])
+
+    def _crash(self, host: Host) -> None:
+        if host.alive:
+            self.world.net.say(f"{host.name} crashes")
+            self.world.fleet.crash(host)
 
     def _stall_daemon(self, step: int) -> None:
-        host = self.world.daemons[self._replica(step)]
-        seconds = 1 + 120 * self.world.plan.draw("stall", step)
+        """Its event loop stands still: some seconds, or for longer than a lease lasts."""
+        host = self.world.fleet.hosts[self._replica(step)]
+        self._stall(host, 1 + 5 * LEASE_S * self.world.plan.draw("stall", step) ** 3)
+
+    def _stall(self, host: Host, seconds: float) -> None:
         self.world.net.say(f"{host.name} stalls for {seconds:.0f} s")
+        if seconds > LEASE_S:
+            self.world.plan.injected["stall longer than a lease"] += 1
         self.world.loop.stall(host, seconds)
 
     def _drain_daemon(self, step: int) -> None:
         replica = self._replica(step)
-        if self.world.daemons[replica].alive:
-            self.world.net.say(f"{self.world.daemons[replica].name} is told to drain")
-            self.world.drains[replica].begin()
-            self.world.loop.start(self.world.world_host, self._replace(replica, self.world.daemons[replica]), "replace")
-
-    async def _replace(self, replica: int, old: Host) -> None:
-        """A deployment: the new daemon starts while the old one still drains; ECS kills the old one at last."""
-        self.world._start_daemon(replica)
-        await asyncio.sleep(30)  # noqa: TID251 - on the simulation's own loop
-        if old.alive:
-            self.world.loop.crash(old)
+        if self.world.fleet.hosts[replica].alive:
+            self.world.fleet.replace(replica)
 
     def _break_task(self, step: int) -> None:
         now = self.world.clock.now()
@@ -113,7 +142,7 @@ class Chaos:
     def late_surplus(self, run: Run, attempt: int) -> None:
         """A task that nobody has on record comes up only now: of the attempt before, or of one that waits for another try."""
         share = 0.6 if self.world.plan.weather is Weather.LAUNCHES else 0.1
-        if not self.world._is_calm() and self.world.plan.draw("late", run.run_id, run.version) < share:
+        if not self.world.is_calm() and self.world.plan.draw("late", run.run_id, run.version) < share:
             self.world.plan.injected["late surplus"] += 1
             self._start_surplus(replace(run, attempt=attempt), f"late-{run.run_id}-{run.version}")
 
@@ -125,16 +154,40 @@ class Chaos:
 
     def _ghost(self, step: int) -> None:
         """A task under our name of a run that nobody knows."""
-        identity = TaskIdentity(INSTALLATION, f"ghost-{step}", 1)
-        network = {"awsvpcConfiguration": {"subnets": ["subnet-1"]}}
-        request = {"cluster": CLUSTER, "taskDefinition": "dagy-worker", "launchType": "FARGATE"}
+        self._start_foreign(TaskIdentity(INSTALLATION, f"ghost-{step}", 1))
+
+    def _neighbour(self, step: int) -> None:
+        """A task of another installation, that is none of our business."""
+        self._start_foreign(TaskIdentity("other", f"run-{step}", 1))
+
+    def _strangers(self, step: int) -> None:
+        """Another control plane was given our name: all its tasks look like orphans, and are none."""
+        self.world.loop.start(self.world.world_host, self._start_strangers(step), "strangers")
+
+    async def _start_strangers(self, step: int) -> None:
+        for number in range(STRANGERS):
+            arn = self._start_foreign(TaskIdentity(INSTALLATION, f"stranger-{step}-{number}", 1))
+            self.world.strangers.update([arn] if arn else [])
+            await asyncio.sleep(0.1)  # noqa: TID251 - on the simulation's own loop
+
+    def _start_foreign(self, identity: TaskIdentity) -> str | None:
+        request = {
+            "cluster": CLUSTER,
+            "taskDefinition": "dagy-worker",
+            "launchType": "FARGATE",
+            "networkConfiguration": NETWORK,
+            "startedBy": identity.started_by(),
+        }
         with contextlib.suppress(EcsError):
-            self.world.model.handle(
-                "RunTask",
-                {**request, "networkConfiguration": network, "startedBy": identity.started_by()},
-                self.world.clock.now(),
-            )
+            answer = self.world.model.handle("RunTask", request, self.world.clock.now())
             self.world.woken.set()
+            return answer["tasks"][0]["taskArn"] if answer["tasks"] else None
+        return None
+
+    def _amnesia(self, step: int) -> None:
+        """Somebody has set the wrong region: ECS answers, and knows none of our tasks."""
+        self.world.net.say("ECS is looked for in the wrong region")
+        self.world.past.blind_until_s = self.world.loop.time() + AMNESIA_S
 
     def _kill_worker(self, step: int) -> None:
         live = [container for container in self.world.agent.containers.values() if container.host.alive]

@@ -1,6 +1,6 @@
 """What goes wrong, decided by the seed: for every port call its latencies and its fate; now and then a crash or a stall."""
 
-from collections import Counter
+from collections import Counter, deque
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -17,6 +17,11 @@ class Fate(StrEnum):
     TIMEOUT_NOT_APPLIED = "timeout_not_applied"
     TIMEOUT_APPLIED = "timeout_applied"
     DENIED = "denied"
+    STALE = "stale"
+
+
+NOT_APPLIED = frozenset({Fate.THROTTLED, Fate.ERROR_NOT_APPLIED, Fate.TIMEOUT_NOT_APPLIED, Fate.DENIED})
+TIMEOUTS = frozenset({Fate.TIMEOUT_NOT_APPLIED, Fate.TIMEOUT_APPLIED})
 
 
 class Phase(StrEnum):
@@ -27,7 +32,7 @@ class Phase(StrEnum):
     DELIVERED = "delivered"
 
 
-BAD_FATES = tuple(fate for fate in Fate if fate not in (Fate.GOOD, Fate.DENIED))
+BAD_FATES = tuple(fate for fate in Fate if fate not in (Fate.GOOD, Fate.DENIED, Fate.STALE))
 TIMEOUT_S = 20.0
 """How long a client waits for a lost reply."""
 
@@ -38,6 +43,23 @@ class CrashAt:
 
     index: int
     phase: Phase
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One thing that can befall a call: `row` is who calls what, `phase` the moment at which the caller crashes, if it does."""
+
+    row: str
+    fate: Fate
+    phase: Phase | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Aim:
+    """The next call of the cell's row from `after_s` on shall suffer the cell."""
+
+    cell: Cell
+    after_s: float
 
 
 class Weather(StrEnum):
@@ -53,9 +75,10 @@ STORMS: dict[Weather, tuple[str, ...]] = {
     Weather.MIXED: (),
     Weather.LAUNCHES: ("RunTask",),
     Weather.WRITES: ("UpdateItem", "PutItem", "PutObject"),
-    Weather.READS: ("GetItem", "DescribeTasks", "ListTasks", "BatchGetItem"),
+    Weather.READS: ("GetItem", "GetObject", "DescribeTasks", "ListTasks", "BatchGetItem"),
 }
 STORM_RATE = 0.35
+STALE_RATE = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +105,8 @@ class Outage:
 class FaultPlan:
     """Draws everything from the seed; nothing after `calm_from_s`. `rate`: the share of calls that go wrong.
 
-    `weather`: the calls of which a third go wrong.
+    `weather`: the calls of which a third go wrong. `aims`: what must befall a certain call, whatever is drawn, by row and in
+    order. `cells`: what has befallen the calls so far.
     """
 
     seed: int
@@ -91,10 +115,11 @@ class FaultPlan:
     weather: Weather = Weather.MIXED
     crash_at: tuple[CrashAt, ...] = ()
     outages: tuple[Outage, ...] = ()
+    aims: dict[str, deque[Aim]] = field(default_factory=dict)
     stale_s_max: float = 5.0
     denied_until_s: float = 0.0
     injected: Counter[str] = field(default_factory=Counter)
-    cells: Counter[tuple[str, str]] = field(default_factory=Counter)
+    cells: Counter[Cell] = field(default_factory=Counter)
 
     def draw(self, *parts: object) -> float:
         """A number in [0, 1) for these parts, of this seed."""
@@ -105,35 +130,41 @@ class FaultPlan:
         fraction = self.draw("latency", host, number, leg)
         return 0.002 + 0.03 * fraction + (2.0 * fraction if fraction > 0.97 else 0.0)
 
-    def fate(self, call: str, host: str, number: int, now_s: float) -> Fate:
-        """The fate of a call. During an outage of the control plane nothing gets through."""
+    def stale_s(self, host: str, number: int) -> float:
+        """How far behind a stale read is."""
+        return self.stale_s_max * self.draw("how stale", host, number) ** 2
+
+    def befalls(self, row: str, host: str, number: int, index: int, now_s: float, *, eventual: bool) -> Cell:
+        """What befalls a call: the `index`-th of all, the host's `number`-th. Only an `eventual` read can be stale."""
+        crash = next((crash.phase for crash in self.crash_at if crash.index == index), None)
+        waiting = self.aims.get(row)
+        if waiting and waiting[0].after_s <= now_s < self.calm_from_s:
+            aimed = waiting.popleft().cell
+            return Cell(row, aimed.fate, aimed.phase or crash)
+        return Cell(row, self._fate(row.partition(" ")[2], host, number, now_s, eventual=eventual), crash)
+
+    def note(self, cell: Cell) -> None:
+        """The call has come to the point where the cell shows."""
+        self.cells[cell] += 1
+        if cell.fate is not Fate.GOOD:
+            self.injected[cell.fate] += 1
+        if cell.phase is not None:
+            self.injected[f"crash {cell.phase}"] += 1
+
+    def _fate(self, call: str, host: str, number: int, now_s: float, *, eventual: bool) -> Fate:
         if now_s < self.denied_until_s and call.startswith(STORMS[Weather.LAUNCHES]):
-            return self._noted(call, Fate.DENIED)
+            return Fate.DENIED
         outage = next((each for each in self.outages if each.hits(call, host, now_s)), None)
         if outage is not None:
-            self.cells[call, outage.fate] += 1
             return outage.fate
-        rate = STORM_RATE if call.startswith(STORMS[self.weather]) and self.weather is not Weather.MIXED else self.rate
-        if now_s >= self.calm_from_s or self.draw("fault", host, number) >= rate:
-            self.cells[call, Fate.GOOD] += 1
+        if now_s >= self.calm_from_s:
             return Fate.GOOD
+        stormy = self.weather is not Weather.MIXED and call.startswith(STORMS[self.weather])
+        if self.draw("fault", host, number) >= (STORM_RATE if stormy else self.rate):
+            stale = eventual and self.stale_s_max > 0 and self.draw("stale", host, number) < STALE_RATE
+            return Fate.STALE if stale else Fate.GOOD
         if call.startswith(STORMS[Weather.LAUNCHES]) and self.draw("answer only", host, number) < 0.5:
             if self.weather is Weather.LAUNCHES and self.draw("then denied", host, number) < 0.3:
                 self.denied_until_s = now_s + 150  # a permission goes just when the same token must be sent again
-            return self._noted(call, Fate.TIMEOUT_APPLIED)  # the fate that the launch protocol is there for
-        return self._noted(call, BAD_FATES[int(self.draw("kind", host, number) * len(BAD_FATES))])
-
-    def crashes(self, index: int, phase: Phase) -> bool:
-        """Whether the caller's host crashes here."""
-        return CrashAt(index, phase) in self.crash_at
-
-    def staleness_s(self, host: str, number: int, now_s: float) -> float:
-        """How far behind an index read is."""
-        if now_s >= self.calm_from_s:
-            return 0.0
-        return self.stale_s_max * self.draw("stale", host, number) ** 4
-
-    def _noted(self, call: str, fate: Fate) -> Fate:
-        self.injected[fate] += 1
-        self.cells[call, fate] += 1
-        return fate
+            return Fate.TIMEOUT_APPLIED  # the fate that the launch protocol is there for
+        return BAD_FATES[int(self.draw("kind", host, number) * len(BAD_FATES))]

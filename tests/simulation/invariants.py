@@ -1,7 +1,7 @@
 """What must hold after every step, whatever goes wrong.
 
-Numbers 1 to 7 are the architecture's. Its 8 (organisations apart) and 9 (calls within the account's buckets) are not checked here
-yet; 10 (failure classes are true) and 11 (nothing is launched again blindly) are added.
+Numbers 1 to 9 are the architecture's. Added: 10 failure classes are true, 11 nothing is launched again blindly, 12 no loop fails
+by a bug, 13 under a lease only its holder begins a tick, 14 no writer is told that it had lost to itself.
 """
 
 from collections import defaultdict
@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
+from dagy_control.model.leases import Lease
 from dagy_control.model.runs import TERMINAL, FailureClass, ResultStatus, Run, RunChange, RunStatus
 from dagy_control.model.tasks import TaskIdentity
 
@@ -41,8 +42,12 @@ class Truth(Protocol):
         """Whether Spot took the task away."""
         ...
 
-    def attempt_of(self, arn: str) -> int:
-        """The attempt for which the task was started."""
+    def has_ended(self, arn: str) -> bool:
+        """Whether the task has stopped, whoever knows it."""
+        ...
+
+    def identity_of(self, arn: str) -> TaskIdentity | None:
+        """For which run and attempt the task was started."""
         ...
 
     def left_success(self, run: Run) -> bool:
@@ -53,12 +58,19 @@ class Truth(Protocol):
         """Whether the task is the current one of another system that keeps its records in a state table."""
         ...
 
+    def strangers_found(self, arn: str, older_than_s: float) -> int:
+        """How many tasks of another control plane that has our name are suspected since so long; 0 if this is none of them."""
+        ...
+
 
 USERS_OWN = frozenset({FailureClass.USER_ERROR, FailureClass.NO_RESULT, FailureClass.SHUTDOWN})
 """Failures that need a worker past its claim: before it, nothing of the user's has run."""
 
 NO_TASK = frozenset({FailureClass.LAUNCH_PERMISSION, FailureClass.LAUNCH_CONFIGURATION})
 """Failures that say that ECS has made no task."""
+
+CAP_COUNTS_AFTER_S = 600.0
+"""A suspicion that has been on record for so long counts for every scan, whenever that began."""
 
 EXIT_GRACE = timedelta(seconds=60)
 """A worker whose run has just ended is given so long to exit."""
@@ -71,6 +83,8 @@ class Invariants:
     truth: "Truth"
     max_infra_failures: int
     max_launch_tries: int
+    max_stops: int
+    installation: str
     claimed: defaultdict[tuple[str, int], set[str]] = field(default_factory=lambda: defaultdict(set))
     made: defaultdict[tuple[str, int, int], set[str]] = field(default_factory=lambda: defaultdict(set))
     succeeded_for_real: set[tuple[str, int]] = field(default_factory=set)
@@ -81,8 +95,16 @@ class Invariants:
         if before is None or change is None:
             return
         _check(before.status not in TERMINAL, f"4: {after.run_id} changed after it was {before.status}")
+        _check(before.org_id == after.org_id, f"8: {after.run_id} was moved to another organisation")
+        if after.external_id is not None and after.external_id != before.external_id:
+            of = self.truth.identity_of(after.external_id)
+            _check(
+                of is not None and of.run_id == after.run_id, f"8: {after.run_id} was given a task that is not its own"
+            )
         if "started_at" in change.fields and change.fields["started_at"] is not None:
             self._on_claim(before, after)
+        if change.fields.get("launch_sent_at") is not None:
+            _check(before.cancel_requested_at is None, f"7: {after.run_id} is sent to ECS after an acknowledged cancel")
         if change.fields.get("result_status") is ResultStatus.SUCCEEDED:
             self.succeeded_for_real.add((after.run_id, after.attempt))
         if change.fields.get("cancel_requested_at") and before.committed_result is None:
@@ -104,18 +126,52 @@ class Invariants:
             self._check_task_is_over(before, after, by_worker="result_status" in change.fields)
         self._check_budgets(after)
 
-    def on_task(self, run: Run | None, answer: Mapping[str, Any]) -> None:
+    def on_task(self, run: Run | None, request: Mapping[str, Any], answer: Mapping[str, Any]) -> None:
         """A daemon's RunTask was applied, for a run that is as given."""
         if run is None:
             return
+        tags = {tag["key"]: tag["value"] for tag in request["tags"]}
+        _check(
+            (tags["org_id"], tags["run_id"]) == (run.org_id, run.run_id),
+            f"8: the task of {run.run_id} is tagged for {tags['org_id']}, {tags['run_id']}",
+        )
         for task in answer["tasks"]:
             tasks = self.made[run.run_id, run.attempt, run.launch_try]
             tasks.add(task["taskArn"])
             _check(len(tasks) == 1, f"2: one launch try of {run.run_id} made {len(tasks)} tasks")
+        earlier = [arn for number in range(1, run.launch_try) for arn in self.made[run.run_id, run.attempt, number]]
+        alive = [arn for arn in earlier if not self.truth.has_ended(arn)]
+        _check(not alive, f"2: {run.run_id} is launched once more, while the task of an earlier try lives")
+
+    def on_worker_access(self, arn: str, run_id: str) -> None:
+        """The worker of this task reads or writes a run."""
+        of = self.truth.identity_of(arn)
+        _check(of is not None and of.run_id == run_id, f"8: the worker of {arn} touches {run_id}")
+
+    def on_throttle(self, host: str, call: str) -> None:
+        """A service throttles a daemon's call by itself."""
+        _check(False, f"9: {host} calls {call} faster than the account allows")
+
+    def on_bug(self, loop: str, error: str) -> None:
+        """A tick ended by an error that is none of the four kinds."""
+        _check(False, f"12: {loop} failed by a bug: {error}")
+
+    def on_self_conflict(self, change: RunChange) -> None:
+        """A writer is told that it was too late for a change that is its own."""
+        _check(False, f"14: a writer of {change.run_id} was told that it had lost, to itself")
+
+    def on_tick(self, loop: str, host: str, lease: Lease | None, *, just_stalled: bool) -> None:
+        """A loop under a lease begins a tick. A host that has just woken from a stall may believe for that instant that it holds."""
+        holds = lease is not None and lease.holder == host
+        _check(holds or just_stalled, f"13: {host} begins a tick of {loop} under the lease of {lease}")
 
     def on_stop(self, arn: str, run: Run | None, identity: TaskIdentity | None) -> None:
         """StopTask is applied to a task whose run is as given."""
         _check(not self.truth.is_rightful(arn), f"3: StopTask on {arn}, the rightful task of another system")
+        of = self.truth.identity_of(arn)
+        _check(of is None or of.installation == self.installation, f"3: StopTask on {arn}, of another installation")
+        strangers = self.truth.strangers_found(arn, CAP_COUNTS_AFTER_S)
+        _check(strangers <= self.max_stops, f"3: StopTask on one of {strangers} that were found to be orphans at once")
         if run is not None and run.status is RunStatus.SUCCEEDED and run.external_id == arn and run.completed_at:
             leaving = self.truth.container_alive(arn) and self.truth.now() - run.completed_at < EXIT_GRACE
             _check(not leaving, f"3: StopTask on the task of {run.run_id}, which has just succeeded and is leaving")
@@ -128,7 +184,8 @@ class Invariants:
     def _on_claim(self, before: Run, run: Run) -> None:
         fit = before.status in (RunStatus.LAUNCHING, RunStatus.RUNNING) and before.cancel_requested_at is None
         _check(fit, f"1: a worker claimed {run.run_id}, which was {before.status} or cancelled")
-        own = self.truth.attempt_of(run.external_id or "") == run.attempt
+        of = self.truth.identity_of(run.external_id or "")
+        own = of is not None and of.attempt == run.attempt
         _check(own, f"1: a task of another attempt claimed attempt {run.attempt} of {run.run_id}")
         arns = self.claimed[run.run_id, run.attempt]
         arns.add(run.external_id or "")

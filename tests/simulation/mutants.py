@@ -6,22 +6,33 @@ A mutant replaces attributes of the shipped modules (every module that holds the
 import argparse
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from dagy_control.kernel.telemetry import configure_logging
+from dagy_control.errors import Conflict, DagyError
+from dagy_control.events.effects import EventEffects
+from dagy_control.kernel.leases import KeptLease
+from dagy_control.kernel.limiter import Limiter
+from dagy_control.kernel.record_writer import RecordWriter
+from dagy_control.kernel.retrying import retrying
 from dagy_control.launching import decide as launching
 from dagy_control.launching import request
+from dagy_control.launching.effects import LaunchingEffects
 from dagy_control.model import lifecycle, outcomes, runs
 from dagy_control.model.failures import Budget
 from dagy_control.model.runs import FailureClass, RunStatus
+from dagy_control.model.tasks import TaskIdentity
 from dagy_control.orphans import criteria
 from dagy_control.orphans import decide as orphans
+from dagy_control.orphans import effects as orphan_effects
 from dagy_control.orphans.effects import OrphanEffects
+from dagy_control.ports.tasks import Started
 from dagy_control.reconciling.effects import ReconcilingEffects
-from tests.simulation import world
+from tests.simulation import conduct, scenario, world
+from tests.simulation.faults import Fate, Outage
 from tests.simulation.invariants import Violation
+from tests.simulation.parallel import spread
 from tests.simulation.servers import RunsTable
 
 
@@ -31,7 +42,9 @@ class Mutant:
 
     name: str
     guards: str
-    apply: Callable[[], Iterator[None]]
+    apply: Callable[[], Any]
+    options: dict[str, Any] = field(default_factory=dict)
+    """What the scenario needs for the safeguard to be needed; without the mutant it must be green too."""
 
 
 @contextmanager
@@ -149,7 +162,7 @@ def _orphan_without_cause() -> Any:
 
 
 def _policies(name: str, **values: Any) -> Callable[[], Any]:
-    return lambda: replaced(world, name, replace(getattr(world, name), **values))
+    return lambda: replaced(scenario, name, replace(getattr(scenario, name), **values))
 
 
 def _one_scan() -> Any:
@@ -197,6 +210,205 @@ def _relaunch_lost() -> Any:
     return replaced(outcomes, "MISSING_RULES", rules)
 
 
+def _op_id_each_try() -> Any:
+    async def write(writer: Any, change: Any) -> Any:
+        return await retrying(lambda: writer._runs.change(change, writer._new_id()), writer._clock, key=change.run_id)
+
+    return replaced(RecordWriter, "write", write)
+
+
+def _terminal_forgotten() -> Any:
+    def change(run: Any, *, now: Any, by: str, why: str, to: Any = None, **values: Any) -> Any:
+        return honest(
+            replace(run, status=RunStatus.RUNNING) if run.status.is_terminal else run,
+            now=now,
+            by=by,
+            why=why,
+            to=to,
+            **values,
+        )
+
+    honest = lifecycle._change
+
+    def request(run: Any, *, now: Any, by: str) -> Any:
+        return (
+            None if run.cancel_requested_at else lifecycle._change(run, now=now, by=by, why="", cancel_requested_at=now)
+        )
+
+    return both(replaced(lifecycle, "_change", change), replaced(lifecycle, "request_cancel", request))
+
+
+@contextmanager
+def both(*contexts: Any) -> Iterator[None]:
+    """All of them at once."""
+    with ExitStack() as stack:
+        for context in contexts:
+            stack.enter_context(context)
+        yield
+
+
+def _cancel_replays() -> Any:
+    def judged(run: Any, policy: Any, now: Any) -> Any:
+        return judge_honest(replace(run, cancel_requested_at=None), policy, now)
+
+    async def replay(effects: Any, run_id: str, policy: Any, tick: Any) -> str:
+        run = await effects._runs.get(run_id)
+        if run is None or run.status is not RunStatus.LAUNCHING or not launching.may_replay(run, policy, tick.now):
+            return "stale"
+        try:
+            run = await effects._writer.write(lifecycle.renew_send(run, now=effects._clock.now(), by="launching"))
+        except Conflict:
+            return "lost_claim"
+        sent: str = await effects._send(run, policy)
+        return sent
+
+    judge_honest = launching.judge_unresolved
+    return both(replaced(launching, "judge_unresolved", judged), replaced(LaunchingEffects, "_replay", replay))
+
+
+def _effect_first() -> Any:
+    async def launch(effects: Any, run_id: str, policy: Any, tick: Any) -> str:
+        run = await effects._runs.get(run_id)
+        if run is None or run.status is not RunStatus.QUEUED:
+            return "stale"
+        provider = request.provider_for(run, policy.target)
+        wanted = request.run_task_request(run, provider, policy.target)
+        reply = await effects._tasks.run_task(wanted)
+        now, cluster = effects._clock.now(), policy.target.cluster
+        claim = lifecycle.claim_launch(
+            run, request=request.encoded(wanted), provider=provider, cluster=cluster, now=now, by="launching"
+        )
+        try:
+            run = await effects._writer.write(claim)
+        except Conflict:
+            return "lost_claim"
+        if isinstance(reply, Started):
+            recorded: str = await effects._record_task(run, reply.task_arn, "RunTask answered")
+            return recorded
+        failed: str = await effects._record_failure(run, reply, policy)
+        return failed
+
+    return replaced(LaunchingEffects, "_launch", launch)
+
+
+def _event_deleted_first() -> Any:
+    honest = EventEffects.apply
+
+    async def apply(effects: Any, events: Any, policy: Any) -> Any:
+        if events:
+            await effects._events.delete([event.receipt for event in events])
+        return await honest(effects, events, policy)
+
+    return replaced(EventEffects, "apply", apply)
+
+
+def _no_limiter() -> Any:
+    async def acquire(*_: Any) -> float:
+        return 0.0
+
+    return replaced(Limiter, "acquire", acquire)
+
+
+def _cancel_ignored_by_s3() -> Any:
+    def result(sighting: Any) -> Any:
+        return sighting.run.committed_result or sighting.stored_result
+
+    return replaced(outcomes.Sighting, "result", property(result))
+
+
+def _unread_is_absent() -> Any:
+    honest = ReconcilingEffects._load_results
+
+    async def load(effects: Any, runs: Any, tasks: Any) -> Any:
+        found, _ = await honest(effects, runs, tasks)
+        return found, set()
+
+    return replaced(ReconcilingEffects, "_load_results", load)
+
+
+def _unread_states_are_absent() -> Any:
+    honest = OrphanEffects._load_records
+
+    async def load(effects: Any, wanted: Any) -> Any:
+        try:
+            return await honest(effects, wanted)
+        except DagyError:
+            return {}
+
+    return replaced(OrphanEffects, "_load_records", load)
+
+
+def _any_installation() -> Any:
+    def mapped(task: Any, installation: str, by_tag: Any) -> Any:
+        return TaskIdentity.parse(task.started_by), next(
+            (by_tag[tag] for tag in sorted(by_tag) if tag in task.tags), None
+        )
+
+    return replaced(orphan_effects, "_map", mapped)
+
+
+def _tries_unbounded() -> Any:
+    honest = lifecycle._next_try
+
+    def next_try(run: Any, failure_class: Any, message: str, policy: Any, **kwargs: Any) -> Any:
+        return honest(run, failure_class, message, replace(policy, max_launch_tries=10**6), **kwargs)
+
+    return replaced(lifecycle, "_next_try", next_try)
+
+
+def _infrastructure_unbounded() -> Any:
+    honest = lifecycle.next_budget
+
+    def budget(run: Any, failure_class: Any, policy: Any) -> Budget:
+        return honest(run, failure_class, replace(policy, max_infra_failures=10**6))
+
+    return replaced(lifecycle, "next_budget", budget)
+
+
+def _always_held() -> Any:
+    return replaced(KeptLease, "held", property(_always))
+
+
+CALM: dict[str, Any] = {"chaos": False, "fault_rate": 0.0, "aims": 0, "acts": (), "cancels": 0.0}
+EVENTS_ONLY: dict[str, Any] = {
+    "without": frozenset({"reconciling"}),
+    "events_kept": True,
+    "with_events": True,
+    "acts": (),
+    "cancels": 0.0,
+}
+NO_CAPACITY: dict[str, Any] = {"acts": tuple((60.0 * minute, "no_capacity") for minute in range(1, 100))}
+LATE_ANSWER: dict[str, Any] = {
+    "burst": True,
+    "acts": (),
+    "outages": (
+        Outage(0, 3250, Fate.TIMEOUT_NOT_APPLIED, ("RunTask",)),
+        Outage(3250, 3500, Fate.TIMEOUT_APPLIED, ("RunTask",)),
+    ),
+}
+"""The last send of a token is the first to reach ECS, and its answer is lost."""
+
+RESULTS_IN_S3: dict[str, Any] = {
+    "with_events": False,
+    "acts": (),
+    "outages": tuple(
+        outage
+        for begin_s in range(600, 6600, 1200)
+        for outage in (
+            Outage(begin_s, begin_s + 600, calls=("UpdateItem",), daemons=False),
+            Outage(begin_s + 200, begin_s + 900, calls=("GetObject",), workers=False),
+        )
+    ),
+}
+WRONG_REGION: dict[str, Any] = {
+    **CALM,
+    "burst": True,
+    "replicas": 1,
+    "with_events": False,
+    "conducts": ((1.0, conduct.Conduct.SLOW),),
+    "acts": ((1000.0, "amnesia"),),
+}
+
 MUTANTS: tuple[Mutant, ...] = (
     Mutant("deterministic_token", "one task a launch try", _fresh_token),
     Mutant("version_condition", "no write over a newer record", _no_version),
@@ -229,6 +441,48 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant("two_scans", "one look at another system's record is not proof", _one_scan),
     Mutant("orphan_grace", "a worker that has just ended may leave", _no_grace),
     Mutant("orphan_reads_records", "no record is not an unread record", _blind_reads),
+    Mutant("orphan_reads_states", "the same for another system's record", _unread_states_are_absent),
+    Mutant(
+        "orphan_cap",
+        "so many orphans are more likely a mistake of ours",
+        _policies("ORPHANS", max_stops_per_scan=10**6, max_stop_share=2.0),
+    ),
+    Mutant("orphan_installation", "the tasks of another installation are not ours", _any_installation),
+    Mutant("op_id", "a writer knows its own write again", _op_id_each_try),
+    Mutant("terminal_guard", "what is over does not change", _terminal_forgotten),
+    Mutant("cancel_is_not_sent", "RunTask is never replayed for a cancelled run", _cancel_replays),
+    Mutant("intent_before_effect", "what is about to be done is on record first", _effect_first),
+    Mutant("event_deleted_last", "a message is deleted once its write is durable", _event_deleted_first, EVENTS_ONLY),
+    Mutant("limiter", "calls stay within the account's buckets", _no_limiter, {**CALM, "burst": True, "runs": 150}),
+    Mutant("cancel_beats_s3", "a cancel beats a result that only lies in S3", _cancel_ignored_by_s3, {"cancels": 1.0}),
+    Mutant("s3_unread_is_undecided", "an unreadable result is not an absent one", _unread_is_absent, RESULTS_IN_S3),
+    Mutant(
+        "two_observations",
+        "one answer without the task is not proof",
+        lambda: replaced(outcomes, "MISSING_OBSERVATIONS_MIN", 1),
+    ),
+    Mutant(
+        "missing_share",
+        "a pass that misses everything looks in the wrong place",
+        _policies("RECONCILING", max_missing_share=2.0),
+        WRONG_REGION,
+    ),
+    Mutant(
+        "not_found_grace",
+        "a task that ECS does not show yet may still come",
+        _policies("LAUNCHING", not_found_grace_s=0.0),
+        LATE_ANSWER,
+    ),
+    Mutant("launch_tries_bounded", "launch tries have a bound of their own", _tries_unbounded, NO_CAPACITY),
+    Mutant("infra_failures_bounded", "infrastructure failures have a bound of their own", _infrastructure_unbounded),
+    Mutant(
+        "new_attempt_forgets",
+        "a new attempt begins without the old one's task",
+        lambda: replaced(lifecycle, "_FORGET_ATTEMPT", {}),
+    ),
+    Mutant(
+        "lease_check", "only the holder of a loop's lease works", _always_held, {"with_leases": True, "replicas": 2}
+    ),
 )
 
 
@@ -237,11 +491,34 @@ def first_seed_that_notices(mutant: Mutant, seeds: range) -> tuple[int, str] | N
     with mutant.apply():
         for seed in seeds:
             try:
-                world.play(seed)
+                world.play(seed, **mutant.options)
             except Violation as violation:
                 return seed, str(violation).splitlines()[0]
             except Exception as error:  # noqa: BLE001 - a mutant that breaks the program outright is noticed too
                 return seed, f"{type(error).__name__}: {error}"[:100]
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """A mutant by its name, and how many seeds it is tried on."""
+
+    name: str
+    seeds: int
+
+    def run(self) -> tuple[str, tuple[int, str] | None, str | None]:
+        """The name, what has noticed the mutant, and what is wrong with the same scenario without it (None: nothing)."""
+        mutant = next(each for each in MUTANTS if each.name == self.name)
+        noticed = first_seed_that_notices(mutant, range(self.seeds))
+        return self.name, noticed, _unfounded(mutant, noticed[0]) if noticed and mutant.options else None
+
+
+def _unfounded(mutant: Mutant, seed: int) -> str | None:
+    """A scenario made for a mutant must be green without it, or it proves nothing."""
+    try:
+        world.play(seed, **mutant.options)
+    except Violation as violation:
+        return str(violation)
     return None
 
 
@@ -252,19 +529,21 @@ def main() -> int:
         "--seeds", type=int, default=80, help="how many seeds each mutant must survive to be a survivor"
     )
     parser.add_argument("--only", help="the name of one mutant")
+    parser.add_argument("--jobs", type=int, help="processes; as many as there are cores unless said")
     options = parser.parse_args()
-    configure_logging(level="CRITICAL")
-    survivors = []
-    for mutant in MUTANTS:
-        if options.only not in (None, mutant.name):
-            continue
-        noticed = first_seed_that_notices(mutant, range(options.seeds))
+    trials = [Trial(mutant.name, options.seeds) for mutant in MUTANTS if options.only in (None, mutant.name)]
+    survivors: list[str] = []
+    unfounded: list[str] = []
+    for name, noticed, problem in spread(Trial.run, trials, options.jobs):
         if noticed is None:
-            survivors.append(mutant.name)
+            survivors.append(name)
+        if problem is not None:
+            unfounded.append(name)
+            print(f"{name}: fails without the mutant too\n{problem}")
         where = f"seed {noticed[0]:>3}: {noticed[1]}" if noticed else "SURVIVES"
-        print(f"{mutant.name:<24} {where[:150]}", flush=True)
-    print(f"{len(survivors)} survivors" + (f": {', '.join(survivors)}" if survivors else ""))
-    return 1 if survivors else 0
+        print(f"{name:<24} {where[:150]}", flush=True)
+    print(f"{len(trials)} mutants, {len(survivors)} survivors" + (f": {', '.join(survivors)}" if survivors else ""))
+    return 1 if survivors or unfounded else 0
 
 
 if __name__ == "__main__":

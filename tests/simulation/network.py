@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
 from dagy_control.errors import DagyError, Permanent, Transient
-from tests.simulation.faults import TIMEOUT_S, Fate, FaultPlan, Phase
+from tests.simulation.faults import NOT_APPLIED, TIMEOUT_S, TIMEOUTS, Cell, Fate, FaultPlan, Phase
 from tests.simulation.sim_loop import Host, SimLoop
 
 T = TypeVar("T")
@@ -34,52 +34,55 @@ class SimClock:
 
 @dataclass(eq=False)
 class Network:
-    """The one wire. `trace` is what happened, a line an event; `on_crash` is told of hosts that the plan crashes."""
+    """The one wire. `trace` is what happened, a line an event.
+
+    `on_crash` is told of hosts that the plan crashes, `on_throttle` of calls that the simulated services throttle by themselves.
+    """
 
     loop: SimLoop
     plan: FaultPlan
     on_crash: Callable[[Host], None]
+    on_throttle: Callable[[Host, str], None]
     trace: list[str] = field(default_factory=list)
     calls: int = 0
-    throttled: int = 0
     numbers: dict[str, int] = field(default_factory=dict)
 
     def say(self, text: str) -> None:
         """One line of the trace."""
         self.trace.append(f"{self.loop.time():10.3f}  {text}")
 
-    async def call(self, host: Host, name: str, apply: Callable[[], T]) -> T:
-        """One call of a host: before it is sent, applied in one instant, its answer delivered or lost."""
+    async def call(
+        self, host: Host, name: str, apply: Callable[[], T], *, aged: Callable[[float], T] | None = None
+    ) -> T:
+        """One call of a host: before it is sent, applied in one instant, its answer delivered or lost.
+
+        `aged`: for an eventually consistent read, the answer as it was so many seconds ago.
+        """
         number = self.numbers[host.name] = self.numbers.get(host.name, 0) + 1
         index, self.calls = self.calls, self.calls + 1
-        fate = self.plan.fate(name, host.name, number, self.loop.time())
-        await self._crash_here(host, index, Phase.BEFORE, name)
+        row = f"{host.kind} {name}"
+        cell = self.plan.befalls(row, host.name, number, index, self.loop.time(), eventual=aged is not None)
+        await self._crash_if(host, cell, Phase.BEFORE)
         await self._leg(host, number, "out")
-        if fate is Fate.THROTTLED:
-            self.say(f"{host.name} {name} is throttled")
-            raise Transient(f"{name}: ThrottlingException (injected)", throttled=True)
-        if fate is Fate.DENIED:
-            self.say(f"{host.name} {name} is denied")
-            raise Permanent(f"{name}: AccessDeniedException (injected)", code="AccessDeniedException")
-        if fate is Fate.ERROR_NOT_APPLIED:
-            self.say(f"{host.name} {name} fails with 500, not applied")
-            raise Transient(f"{name}: 500 (injected)")
-        if fate is Fate.TIMEOUT_NOT_APPLIED:
-            self.say(f"{host.name} {name} is lost on the way")
-            await asyncio.sleep(TIMEOUT_S)  # noqa: TID251 - on the simulation's own loop
-            raise Transient(f"{name}: no answer (injected)")
-        answer, error = _outcome(apply)
-        self.say(f"{host.name} {name}{f': {error}' if error else ''}" + ("" if fate is Fate.GOOD else f" ({fate})"))
+        if aged is not None and cell.fate is Fate.STALE:
+            lag_s = self.plan.stale_s(host.name, number)
+            answer, error = _outcome(lambda: aged(lag_s))
+        elif cell.fate in NOT_APPLIED:
+            answer, error = None, None
+        else:
+            answer, error = _outcome(apply)
         if isinstance(error, Transient) and error.throttled:
-            self.throttled += 1
-        await self._crash_here(host, index, Phase.APPLIED, name)
-        if fate is Fate.ERROR_APPLIED:
-            raise Transient(f"{name}: 500 after it was applied (injected)")
-        if fate is Fate.TIMEOUT_APPLIED:
+            self.on_throttle(host, name)
+        self.say(f"{host.name} {name}{f': {error}' if error else ''}{_said(cell.fate)}")
+        await self._crash_if(host, cell, Phase.APPLIED)
+        if cell.fate in TIMEOUTS:
             await asyncio.sleep(TIMEOUT_S)  # noqa: TID251 - on the simulation's own loop
-            raise Transient(f"{name}: the answer was lost (injected)")
-        await self._leg(host, number, "back")
-        await self._crash_here(host, index, Phase.DELIVERED, name)
+        else:
+            await self._leg(host, number, "back")
+        await self._crash_if(host, cell, Phase.DELIVERED)
+        self.plan.note(cell)
+        if (injected := _injected(name, cell.fate)) is not None:
+            raise injected
         if error is not None:
             raise error
         return answer  # type: ignore[return-value] # an answer where there is no error
@@ -87,12 +90,30 @@ class Network:
     async def _leg(self, host: Host, number: int, leg: str) -> None:
         await asyncio.sleep(self.plan.latency_s(host.name, number, leg))  # noqa: TID251 - on the simulation's own loop
 
-    async def _crash_here(self, host: Host, index: int, phase: Phase, name: str) -> None:
-        if self.plan.crashes(index, phase):
-            self.say(f"{host.name} crashes at {name}, {phase}")
-            self.plan.injected[f"crash {phase}"] += 1
+    async def _crash_if(self, host: Host, cell: Cell, phase: Phase) -> None:
+        if cell.phase is phase:
+            self.say(f"{host.name} crashes at {cell.row}, {phase}{_said(cell.fate)}")
+            self.plan.note(cell)
             self.on_crash(host)
             await asyncio.get_running_loop().create_future()  # never: this host is dead
+
+
+def _said(fate: Fate) -> str:
+    return "" if fate is Fate.GOOD else f" ({fate})"
+
+
+def _injected(name: str, fate: Fate) -> DagyError | None:
+    """The error that a fate is to the caller."""
+    match fate:
+        case Fate.THROTTLED:
+            return Transient(f"{name}: ThrottlingException (injected)", throttled=True)
+        case Fate.DENIED:
+            return Permanent(f"{name}: AccessDeniedException (injected)", code="AccessDeniedException")
+        case Fate.ERROR_NOT_APPLIED | Fate.ERROR_APPLIED:
+            return Transient(f"{name}: 500 (injected)")
+        case Fate.TIMEOUT_NOT_APPLIED | Fate.TIMEOUT_APPLIED:
+            return Transient(f"{name}: no answer (injected)")
+    return None
 
 
 def _outcome(apply: Callable[[], T]) -> tuple[T | None, DagyError | None]:

@@ -13,7 +13,7 @@ from dagy_control.model.leases import Lease
 from dagy_control.model.runs import ActiveRun, Run, RunChange, RunStatus, WorkerResult
 from dagy_control.model.suspicions import Suspicion
 from tests.simulation.network import Network, SimClock
-from tests.simulation.servers import EventQueue, RunsTable, SmallStores
+from tests.simulation.servers import EventQueue, RunsTable, SmallStores, TaskHistory
 from tests.simulation.sim_loop import Host
 
 PAGE = 25
@@ -21,28 +21,34 @@ PAGE = 25
 
 @dataclass(eq=False)
 class SimRuns:
-    """`ports.Runs`."""
+    """`ports.Runs`. `on_access` is told of every run that is read or written by its id."""
 
     net: Network
     host: Host
     table: RunsTable
+    on_access: Callable[[str], None] = lambda _: None
 
     async def get(self, run_id: str) -> Run | None:
+        self.on_access(run_id)
         return await self.net.call(self.host, "GetItem", lambda: self.table.get(run_id))
 
     async def create(self, run: Run, op_id: str) -> Run:
         return await self.net.call(self.host, "PutItem", lambda: self.table.create(run, op_id))
 
     async def change(self, change: RunChange, op_id: str) -> Run:
+        self.on_access(change.run_id)
         return await self.net.call(self.host, "UpdateItem", lambda: self.table.change(change, op_id))
 
     async def active(
         self, status: RunStatus, *, executor: str = "ecs", limit: int | None = None
     ) -> AsyncIterator[Sequence[ActiveRun]]:
         del executor
-        number = self.net.numbers.get(self.host.name, 0)
-        lag_s = self.net.plan.staleness_s(self.host.name, number, self.net.loop.time())
-        found = await self.net.call(self.host, f"Query {status}", lambda: self.table.active(status, lag_s))
+        found = await self.net.call(
+            self.host,
+            f"Query {status}",
+            lambda: self.table.active(status, 0.0),
+            aged=lambda lag_s: self.table.active(status, lag_s),
+        )
         for start in range(0, len(found[:limit]), PAGE):
             yield found[start : start + PAGE]
 
@@ -64,6 +70,7 @@ class SimEcsClient:
     host: Host
     model: EcsModel
     world_clock: SimClock
+    past: TaskHistory
     applied: Callable[[str, dict[str, Any], dict[str, Any]], None]
 
     async def run_task(self, **request: Any) -> dict[str, Any]:
@@ -85,9 +92,13 @@ class SimEcsClient:
             except EcsError as error:
                 raise _translated(operation, error) from error
             self.applied(operation, request, answer)
-            return answer
+            return self.past.seen(operation, answer)
 
-        return await self.net.call(self.host, operation, apply)
+        def aged(lag_s: float) -> dict[str, Any]:
+            return self.past.answer(operation, request, apply(), lag_s)
+
+        eventual = operation in ("DescribeTasks", "ListTasks")
+        return await self.net.call(self.host, operation, apply, aged=aged if eventual else None)
 
 
 def _translated(operation: str, error: EcsError) -> DagyError:

@@ -13,7 +13,9 @@ from dagy_control.model.runs import Run, RunStatus, Transition
 from dagy_control.orphans.criteria import Criteria, StateTable
 from dagy_control.orphans.decide import OrphanPolicy
 from dagy_control.reconciling.decide import ReconcilePolicy
-from tests.simulation.faults import Fate, FaultPlan, Outage, Weather
+from tests.simulation.conduct import CONDUCTS, Conducts
+from tests.simulation.faults import Cell, Fate, FaultPlan, Outage, Weather
+from tests.simulation.matrix import AIMS, aims
 from tests.simulation.network import SimClock
 
 CLUSTER = "dagy-sim"
@@ -45,11 +47,13 @@ TRAINING = StateTable(
     arn_attribute="task_arn",
     check_arn=True,
 )
+MAX_STOPS_PER_SCAN = 25
 ORPHANS = OrphanPolicy(
     cluster=CLUSTER,
     environment="simulation",
     criteria=Criteria(installation=INSTALLATION, state_tables=(TRAINING,), max_runtime_hours=1.0),
     dry_run=False,
+    max_stops_per_scan=MAX_STOPS_PER_SCAN,
 )
 TABLE_CALLS = ("GetItem", "PutItem", "UpdateItem", "Query", "Batch")
 OUTAGE_EVERY = 5
@@ -57,24 +61,41 @@ OUTAGE_EVERY = 5
 OUTAGE_S = 4200.0
 """… longer than ECS remembers a stopped task, or keeps its token."""
 
+STRANGERS_EVERY = 8
 LEASE_S = 120.0
 INTERVALS_S = {"launching": 30.0, "reconciling": 90.0, "events": 20.0, "orphans": 600.0}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scenario:
-    """What is tried. Times in simulated seconds; faults and chaos end at `calm_from_s`."""
+    """What is tried. Times in simulated seconds; faults and chaos end at `calm_from_s`.
+
+    `acts`: acts of chaos at given times, by name. `without`: loops that nobody runs. `burst`: all runs are there from the start.
+    `outages`: beside those of the seed.
+    `with_trainer`: another system works on the cluster. `strange_s`: how long tasks run that are not ours.
+    `events_kept`: no event is lost or late. `rest_s`: for how long nothing may be written at the end.
+    """
 
     seed: int
     replicas: int = 2
     runs: int = 24
     calm_from_s: float = 2 * HOUR_S
     give_up_s: float = 8 * HOUR_S
+    rest_s: float = 700.0
     fault_rate: float = 0.02
     chaos: bool = True
+    acts: tuple[tuple[float, str], ...] = ()
     cancels: float = 0.3
+    conducts: Conducts = CONDUCTS
+    burst: bool = False
     with_events: bool = True
+    events_kept: bool = False
     with_leases: bool = False
+    without: frozenset[str] = frozenset()
+    aims: int = AIMS
+    with_trainer: bool = True
+    strange_s: float = 2000.0
+    outages: tuple[Outage, ...] = ()
     plan: FaultPlan | None = None
 
     def fault_plan(self) -> FaultPlan:
@@ -83,7 +104,8 @@ class Scenario:
             return self.plan
         plan = FaultPlan(seed=self.seed, rate=self.fault_rate, calm_from_s=self.calm_from_s)
         plan.weather = tuple(Weather)[self.seed // 3 % len(Weather)]
-        plan.outages = tuple(self._outages(plan))
+        plan.outages = (*self.outages, *(self._outages(plan) if self.chaos else ()))
+        plan.aims = aims(plan, count=self.aims, with_events=self.with_events, with_leases=self.with_leases)
         return plan
 
     def _outages(self, plan: FaultPlan) -> Iterator[Outage]:
@@ -99,15 +121,28 @@ class Scenario:
             yield Outage(begin_s + 90, begin_s + OUTAGE_S, workers=False)
 
 
+def mixed(seed: int) -> Scenario:
+    """The scenario of a seed: one to three replicas, some without any event, some with leases."""
+    return Scenario(
+        seed=seed,
+        replicas=1 + seed % 3,
+        with_events=seed % 4 != 3 and seed % 10 != 5,
+        with_leases=seed % 4 == 2,
+        acts=((1000.0, "strangers"),) if seed % STRANGERS_EVERY == 4 else (),
+    )
+
+
 @dataclass(slots=True)
 class Report:
-    """One finished story."""
+    """One finished story. `calls_when_quiet`: how many calls had been made when every run had ended."""
 
     seed: int
+    replicas: int
     simulated_s: float
     calls: int
+    calls_when_quiet: int
     injected: Counter[str]
-    cells: Counter[tuple[str, str]]
+    cells: Counter[Cell]
     statuses: Counter[str]
     sometimes: Counter[str]
     trace: list[str] = field(default_factory=list)

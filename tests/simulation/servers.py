@@ -15,10 +15,15 @@ Watch = Callable[[Run | None, Run, RunChange | None], None]
 
 @dataclass(eq=False)
 class RunsTable:
-    """DAGY_RUNS. `history` lets an index read show the past; `watch` sees every write that takes effect."""
+    """DAGY_RUNS. `history` lets an index read show the past; `watch` sees every write that takes effect.
+
+    `on_self_conflict` is told of a change that is refused because it has already been made, which its writer ought to know.
+    """
 
     watch: Watch
     now_s: Callable[[], float]
+    on_self_conflict: Callable[[RunChange], None] = lambda _: None
+    last_change: dict[str, RunChange] = field(default_factory=dict)
     records: dict[str, Run] = field(default_factory=dict)
     history: dict[str, list[tuple[float, Run]]] = field(default_factory=dict)
     writes: int = 0
@@ -40,7 +45,10 @@ class RunsTable:
         if current is None or current.version != change.expected_version:
             if current is not None and current.op_id == op_id:
                 return current
+            if self.last_change.get(change.run_id) is change:
+                self.on_self_conflict(change)
             raise Conflict(f"run {change.run_id} is not at version {change.expected_version}", current=current)
+        self.last_change[change.run_id] = change
         self._store(current, applied(current, change, op_id), change)
         return self.records[change.run_id]
 
@@ -111,3 +119,71 @@ class SmallStores:
     results: dict[tuple[str, int, str], WorkerResult] = field(default_factory=dict)
     suspicions: dict[str, Suspicion] = field(default_factory=dict)
     states: dict[str, dict[str, Mapping[str, Any]]] = field(default_factory=dict)
+
+
+FORGETS_FROM_LAG_S = 2.0
+FORGETS_AGAIN_AFTER_S = 1800.0
+"""A stale answer of DescribeTasks may lack a task, but no task twice in so long a time: eventual consistency is a matter of seconds."""
+
+
+@dataclass(eq=False)
+class TaskHistory:
+    """What tasks looked like at each change of state: DescribeTasks and ListTasks are eventually consistent.
+
+    Source: "DescribeTasks" and "ListTasks", ECS API reference: results may be behind by seconds.
+    """
+
+    now_s: Callable[[], float]
+    states: dict[str, list[tuple[float, Mapping[str, Any]]]] = field(default_factory=dict)
+    forgotten: dict[str, float] = field(default_factory=dict)
+    blind_until_s: float = 0.0
+
+    def keep(self, task: Mapping[str, Any]) -> None:
+        """The task is, from now on, as given."""
+        self.states.setdefault(task["taskArn"], []).append((self.now_s(), task))
+
+    def answer(self, operation: str, request: Mapping[str, Any], fresh: dict[str, Any], lag_s: float) -> dict[str, Any]:
+        """The answer to a read as it was `lag_s` ago."""
+        at = self.now_s() - lag_s
+        if operation == "DescribeTasks":
+            then = {**fresh, "tasks": [self._described(task, at) for task in fresh["tasks"]]}
+            return self._without(then, self._forgettable(then)) if lag_s > FORGETS_FROM_LAG_S else then
+        wanted = request.get("startedBy")
+        then = [arn for arn in self.states if self._ran(arn, at, wanted)]
+        return {**fresh, "taskArns": then[:100]} if "nextToken" not in fresh else fresh
+
+    def seen(self, operation: str, fresh: dict[str, Any]) -> dict[str, Any]:
+        """The answer that is up to date; while ECS is looked for in the wrong region, it knows of nothing."""
+        if operation == "DescribeTasks" and self.now_s() < self.blind_until_s:
+            return self._without(fresh, [task["taskArn"] for task in fresh["tasks"]])
+        return fresh
+
+    def _forgettable(self, answer: Mapping[str, Any]) -> list[str]:
+        """The first task that was not missing from an answer lately: no task is missing for long."""
+        at = self.now_s()
+        for task in answer["tasks"]:
+            if at - self.forgotten.get(task["taskArn"], -FORGETS_AGAIN_AFTER_S) >= FORGETS_AGAIN_AFTER_S:
+                self.forgotten[task["taskArn"]] = at
+                return [task["taskArn"]]
+        return []
+
+    def _without(self, answer: Mapping[str, Any], arns: Sequence[str]) -> dict[str, Any]:
+        missing = [{"arn": arn, "reason": "MISSING"} for arn in arns]
+        shown = [task for task in answer["tasks"] if task["taskArn"] not in arns]
+        return {**answer, "tasks": shown, "failures": [*answer.get("failures", ()), *missing]}
+
+    def _described(self, task: dict[str, Any], at: float) -> dict[str, Any]:
+        """An older state where one is known; the tags are those that were asked for."""
+        then = self._as_of(task["taskArn"], at)
+        return {**then, "tags": task.get("tags", [])} if then is not None else task
+
+    def _ran(self, arn: str, at: float, started_by: str | None) -> bool:
+        then = self._as_of(arn, at)
+        return (
+            then is not None
+            and then["desiredStatus"] == "RUNNING"
+            and (started_by is None or then.get("startedBy") == started_by)
+        )
+
+    def _as_of(self, arn: str, at: float) -> Mapping[str, Any] | None:
+        return next((task for when, task in reversed(self.states[arn]) if when <= at), None)

@@ -3,19 +3,23 @@
 Many seeds, every crash point and every mutant: `make simulate`, `make simulate-crashes`, `make simulate-mutants`.
 """
 
+import os
+import subprocess
+import sys
 from collections import Counter
 from functools import cache
+from pathlib import Path
 
 import pytest
 
-from tests.simulation import crash_points
-from tests.simulation.faults import CrashAt, Phase
-from tests.simulation.mutants import MUTANTS, first_seed_that_notices
+from tests.simulation.crash_points import SCENES, Shot, single
+from tests.simulation.faults import Phase
+from tests.simulation.mutants import CALM, MUTANTS, first_seed_that_notices
 from tests.simulation.scenario import Report
 from tests.simulation.world import play
 
-SEEDS = range(20)
-CRASH_EVERY = 50
+SEEDS = range(14)
+CRASH_EVERY = 53
 QUICK_MUTANTS = {
     "version_condition": 6,
     "claim_checks_arn": 6,
@@ -24,6 +28,8 @@ QUICK_MUTANTS = {
     "stopped_only": 3,
 }
 """How many seeds each of these must be noticed within."""
+
+ROOT = Path(__file__).parents[2]
 
 
 @cache
@@ -39,13 +45,21 @@ def test_no_seed_violates_an_invariant(seed: int) -> None:
     assert report.simulated_s >= 2 * 3600
 
 
-def test_one_seed_gives_one_trace() -> None:
-    assert play(3).trace == story(3).trace
+def test_one_seed_gives_one_trace_in_another_process_with_another_hash_seed() -> None:
+    command = [sys.executable, "-m", "tests.simulation", "--seed", "2", "--digest"]
+    digests = {
+        subprocess.run(
+            command, cwd=ROOT, env={**os.environ, "PYTHONHASHSEED": noise}, check=True, capture_output=True, text=True
+        ).stdout
+        for noise in ("1", "2")
+    }
+    assert len(digests) == 1
+    assert digests.pop().startswith("2 ")
 
 
 def test_without_any_event_polling_alone_brings_every_run_to_its_end() -> None:
     report = play(6, with_events=False)
-    assert "ReceiveMessage" not in {call for call, _ in report.cells}
+    assert not [cell for cell in report.cells if "ReceiveMessage" in cell.row]
     assert report.statuses["SUCCEEDED"] > 0
 
 
@@ -56,23 +70,49 @@ def test_the_default_seeds_see_every_fault_and_every_kind_of_end() -> None:
         injected += report.injected
         sometimes += report.sometimes
     assert {name for name, count in injected.items() if count} >= {
-        "throttled", "error_applied", "error_not_applied", "timeout_applied", "timeout_not_applied", "event lost",
-        "event duplicated", "surplus", "late surplus", "ghost", "no_capacity", "crash_daemon", "stall_daemon",
-        "drain_daemon", "kill_worker", "break_task",
+        "throttled", "error_applied", "error_not_applied", "timeout_applied", "timeout_not_applied", "stale", "denied",
+        "event lost", "event duplicated", "event late, behind later ones", "surplus", "late surplus", "ghost", "neighbour",
+        "strangers", "no_capacity", "crash_daemon", "stall_daemon", "stall longer than a lease", "drain_daemon",
+        "kill_worker", "break_task", "crash before", "crash applied", "crash delivered",
     }  # fmt: skip
     assert set(sometimes) >= {
         "QUEUED->LAUNCHING", "LAUNCHING->RUNNING", "LAUNCHING->QUEUED", "LAUNCHING->FAILED", "RUNNING->SUCCEEDED",
-        "RUNNING->FAILED", "RUNNING->CANCELLED", "RUNNING->QUEUED", "QUEUED->CANCELLED", "cancel acknowledged", "StopTask",
+        "RUNNING->FAILED", "RUNNING->CANCELLED", "RUNNING->QUEUED", "QUEUED->CANCELLED", "cancel acknowledged",
+        "ended by event", "reconciled", "orphans: orphan", "Lease held",
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("replicas", [1, 2, 3])
+def test_a_burst_is_launched_within_the_account_s_buckets(replicas: int) -> None:
+    report = play(1, **{**CALM, "burst": True, "runs": 200, "replicas": replicas, "calm_from_s": 1200.0})
+    assert sum(report.statuses.values()) == 200
+
+
+@pytest.mark.parametrize("scene", SCENES)
 @pytest.mark.parametrize("phase", Phase)
-def test_a_crash_at_any_moment_harms_nothing(phase: Phase) -> None:
-    calls = crash_points.play(1).calls
+def test_a_crash_at_any_moment_harms_nothing(scene: str, phase: Phase) -> None:
+    shots = [shot for shot in single(scene, 1, CRASH_EVERY) if shot.crashes[0].phase is phase]
     crashed = 0
-    for index in range(0, calls, CRASH_EVERY):
-        crashed += crash_points.play(1, (CrashAt(index, phase),)).injected[f"crash {phase}"]
-    assert crashed >= calls // CRASH_EVERY - 1
+    for shot in shots:
+        reached, problem = shot.outcome()
+        assert not problem
+        crashed += reached[f"crash {phase}"]
+    assert crashed >= len(shots) - 2
+
+
+@pytest.mark.parametrize("scene", SCENES)
+def test_a_scene_is_about_what_its_name_says(scene: str) -> None:
+    sometimes = Shot(scene, 1).play().sometimes
+    about = {
+        "launching": "launched: RunTask answered",
+        "reconciling": "reconciled",
+        "events": "ended by event",
+        "orphans": "orphan stopped: No state record for a running task",
+        "cancel": "task stopped: CANCELLED",
+        "retry": "RUNNING->QUEUED",
+        "lease hand-over": "Lease given back",
+    }
+    assert sometimes[about[scene]]
 
 
 @pytest.mark.parametrize("name", QUICK_MUTANTS)

@@ -1,51 +1,28 @@
 """The agent of the simulated ECS: each container a host of its own, that claims, works, commits, or misbehaves."""
 
+from __future__ import annotations
+
 import asyncio
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from dagy_control.errors import DagyError
 from dagy_control.kernel.record_writer import RecordWriter
 from dagy_control.local.ecs_lifecycle import SignalContainer, StartContainer, StopSignal
-from dagy_control.local.ecs_model import EcsModel
 from dagy_control.model.lifecycle import Refused
 from dagy_control.model.outcomes import EXIT_CLAIM_REFUSED, SHUTDOWN_MESSAGE
 from dagy_control.model.runs import FailureClass, ResultStatus, Run, WorkerResult
 from dagy_control.worker.claim import claim
 from dagy_control.worker.result import commit
+from tests.simulation.conduct import Conduct
 from tests.simulation.faults import Weather
-from tests.simulation.network import Network, SimClock
 from tests.simulation.ports import SimRuns, SimStores
-from tests.simulation.servers import RunsTable, SmallStores
 from tests.simulation.sim_loop import Host
 
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
 OUT_OF_MEMORY = "OutOfMemoryError: Container killed due to memory usage"
-
-
-class Conduct(StrEnum):
-    """How a worker behaves."""
-
-    SUCCEED = "succeed"
-    FAIL = "fail"
-    DIE = "die"
-    OUT_OF_MEMORY = "out_of_memory"
-    NO_RESULT = "no_result"
-    HANG = "hang"
-    LINGER = "linger"
-    NEVER_START = "never_start"
-
-
-CONDUCTS: tuple[tuple[float, Conduct], ...] = (
-    (0.62, Conduct.SUCCEED),
-    (0.72, Conduct.FAIL),
-    (0.80, Conduct.DIE),
-    (0.84, Conduct.OUT_OF_MEMORY),
-    (0.88, Conduct.NO_RESULT),
-    (0.91, Conduct.HANG),
-    (0.94, Conduct.LINGER),
-    (1.00, Conduct.NEVER_START),
-)
 
 
 @dataclass(eq=False)
@@ -55,18 +32,16 @@ class _Container:
     terminated: asyncio.Event = field(default_factory=asyncio.Event)
 
 
-@dataclass(eq=False)
 class SimAgent:
-    """Starts and signals containers as the model says. `conduct_of` decides how each behaves."""
+    """Starts and signals containers as the model says. The seed decides how each behaves."""
 
-    net: Network
-    model: EcsModel
-    clock: SimClock
-    table: RunsTable
-    stores: SmallStores
-    containers: dict[str, _Container] = field(default_factory=dict)
-    conducts: dict[str, int] = field(default_factory=dict)
-    calm: Callable[[], bool] = lambda: False
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self.net = world.net
+        self.model = world.model
+        self.clock = world.clock
+        self.stores = world.stores
+        self.containers: dict[str, _Container] = {}
 
     def alive(self, arn: str) -> bool:
         """Whether the task's container runs."""
@@ -77,7 +52,7 @@ class SimAgent:
         """Start a container, or fail to."""
         arn = effect.task_arn
         conduct = self._conduct(arn)
-        self.conducts[conduct] = self.conducts.get(conduct, 0) + 1
+        self._world.sometimes[f"worker: {conduct}"] += 1
         if conduct is Conduct.NEVER_START:
             self.model.container_failed_to_start(arn, "CannotPullContainerError: pull image manifest", self.clock.now())
             return
@@ -103,10 +78,10 @@ class SimAgent:
         self._exit(arn, self.containers[arn], 137)
 
     def _conduct(self, arn: str) -> Conduct:
-        if self.calm():
+        if self._world.is_calm():
             return Conduct.SUCCEED
         fraction = self.net.plan.draw("conduct", arn)
-        return next(conduct for bound, conduct in CONDUCTS if fraction < bound)
+        return next(conduct for bound, conduct in self._world.scenario.conducts if fraction < bound)
 
     def _exit(self, arn: str, container: _Container, code: int, reason: str = "") -> None:
         self.net.say(f"{container.host.name} exits with {code} {reason}".rstrip())
@@ -120,17 +95,17 @@ class SimAgent:
 
     async def _strange(self, container: _Container, arn: str) -> None:
         """A task of somebody else: works for a while, and obeys SIGTERM."""
-        await self._until_terminated(container, 2000)
+        await self._until_terminated(container, self._world.scenario.strange_s)
         self._exit(arn, container, 0)
 
     async def _run(self, effect: StartContainer, container: _Container) -> tuple[int, str]:
         """One worker's life: its exit code and, when the platform has one, the reason."""
         plan, arn, host = self.net.plan, effect.task_arn, container.host
         share = 0.3 if plan.weather is Weather.LAUNCHES else 0.08
-        slowly = plan.draw("boots slowly", arn) < share and not self.calm()
+        slowly = plan.draw("boots slowly", arn) < share and self._world.scenario.chaos and not self._world.is_calm()
         slow_s = 4000 * plan.draw("slow boot", arn) if slowly else 0.0
         await self.clock.sleep(1 + 10 * plan.draw("boot", arn) + slow_s)
-        runs = SimRuns(self.net, host, self.table)
+        runs = SimRuns(self.net, host, self._world.table, on_access=lambda run_id: self._accessed(arn, run_id))
         numbers = iter(range(1_000_000))
         writer = RecordWriter(runs, self.clock, lambda: f"{host.name}-{next(numbers)}")
         run_id, attempt = effect.environment["DAGY_RUN_ID"], int(effect.environment["DAGY_ATTEMPT"])
@@ -140,13 +115,16 @@ class SimAgent:
             return EXIT_CLAIM_REFUSED, ""
         if isinstance(claimed, Refused):
             return EXIT_CLAIM_REFUSED, ""
-        work_s = 20 + 600 * plan.draw("work", arn) ** 2
+        work_s = 3000.0 if container.conduct is Conduct.SLOW else 20 + 600 * plan.draw("work", arn) ** 2
         if container.conduct is Conduct.HANG:
             await self.clock.sleep(1_000_000)
         if await self._until_terminated(container, work_s):
             await self._commit(claimed, writer, host, ResultStatus.FAILED, FailureClass.SHUTDOWN, SHUTDOWN_MESSAGE)
             return 143, ""
         return await self._end(container.conduct, claimed, writer, host)
+
+    def _accessed(self, arn: str, run_id: str) -> None:
+        self._world.guarded(lambda: self._world.invariants.on_worker_access(arn, run_id))
 
     async def _end(self, conduct: Conduct, run: Run, writer: RecordWriter, host: Host) -> tuple[int, str]:
         match conduct:

@@ -1,99 +1,72 @@
 """Everything together: services, an ECS, one to three replicas of the daemon, a client, chaos; one seed, one story."""
 
 import asyncio
-import contextlib
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
-from prometheus_client import CollectorRegistry
-
 from dagy_control.adapters.ecs_reading import seen_task
-from dagy_control.adapters.ecs_tasks import EcsTasks
-from dagy_control.errors import Conflict, DagyError, Transient
-from dagy_control.events.effects import EventEffects
-from dagy_control.events.loop import EventLoop
-from dagy_control.events.metrics import EventMetrics
-from dagy_control.kernel.drain import Drain
-from dagy_control.kernel.leases import LeaseHolder, LeaseKeeper, LeaseMetrics
-from dagy_control.kernel.limiter import Limiter
-from dagy_control.kernel.record_writer import RecordWriter
-from dagy_control.kernel.telemetry import LoopMetrics
-from dagy_control.kernel.ticker import Loop, Ticker, TickPolicy
-from dagy_control.launching.effects import LaunchingEffects
-from dagy_control.launching.loop import LaunchingLoop
-from dagy_control.launching.metrics import LaunchingMetrics
-from dagy_control.local.ecs_errors import EcsError
 from dagy_control.local.ecs_lifecycle import SignalContainer, StartContainer
 from dagy_control.local.ecs_model import EcsModel
 from dagy_control.local.ecs_state import Lifetimes, Status, StopCode
-from dagy_control.model.leases import Lease
-from dagy_control.model.runs import ResultStatus, Run, RunStatus
+from dagy_control.model.runs import ResultStatus, Run, RunChange, RunStatus
 from dagy_control.model.tasks import TaskIdentity
-from dagy_control.orphans.effects import OrphanEffects
-from dagy_control.orphans.loop import OrphanLoop
-from dagy_control.orphans.metrics import OrphanMetrics
-from dagy_control.reconciling.effects import ReconcilingEffects
-from dagy_control.reconciling.loop import ReconcilingLoop
-from dagy_control.reconciling.metrics import ReconcilingMetrics
-from dagy_control.requests.cancel import cancel
+from tests.simulation import scenario as played
 from tests.simulation.chaos import Chaos
+from tests.simulation.clients import Client, Trainer
+from tests.simulation.fleet import Fleet
+from tests.simulation.hearing import branches, heard
 from tests.simulation.invariants import Invariants, Violation
 from tests.simulation.network import Network, SimClock
-from tests.simulation.ports import SimCalls, SimEcsClient, SimEvents, SimLeases, SimRuns, SimStores
-from tests.simulation.scenario import (
-    CLUSTER,
-    EVENTS,
-    INTERVALS_S,
-    LAUNCHING,
-    LEASE_S,
-    ORPHANS,
-    RECONCILING,
-    TRAINING,
-    Report,
-    Scenario,
-    a_run,
-    worker_definition,
-)
-from tests.simulation.servers import EventQueue, RunsTable, SmallStores
+from tests.simulation.scenario import CLUSTER, Report, Scenario, a_run, worker_definition
+from tests.simulation.servers import EventQueue, RunsTable, SmallStores, TaskHistory
 from tests.simulation.sim_loop import Host, SimLoop
 from tests.simulation.workers import SimAgent
 
+TRACE_SHOWN = 40
+
 
 class World:
-    """One scenario, running."""
+    """One scenario, running. To the invariants, the truth."""
 
     def __init__(self, scenario: Scenario) -> None:
         self.scenario = scenario
         self.loop = SimLoop()
         self.plan = scenario.fault_plan()
         self.clock = SimClock(self.loop)
-        self.net = Network(self.loop, self.plan, self._crashed)
+        self.net = Network(self.loop, self.plan, self.crash, self._throttled)
         self.model = EcsModel(
             lifetimes=Lifetimes(visible_after_s=150 * self.plan.draw("visible") ** 2), seed=f"sim-{scenario.seed}"
         )
         self.model.registry.create_cluster(CLUSTER)
         self.model.registry.register(worker_definition(), self.clock.now())
+        self.past = TaskHistory(self.loop.time)
         self.stores = SmallStores()
         self.queue = EventQueue(self.loop.time)
-        self.violation: Violation | None = None
-        self.violated_at: int | None = None
-        self.table = RunsTable(self._on_write, self.loop.time)
-        self.agent = SimAgent(self.net, self.model, self.clock, self.table, self.stores, calm=self._is_calm)
-        self.invariants = Invariants(self, RECONCILING.retry.max_infra_failures, LAUNCHING.retry.max_launch_tries)
+        self.table = RunsTable(self._on_write, self.loop.time, self._on_self_conflict)
+        self.agent = SimAgent(self)
+        self.invariants = Invariants(
+            self,
+            max_infra_failures=played.RECONCILING.retry.max_infra_failures,
+            max_launch_tries=played.LAUNCHING.retry.max_launch_tries,
+            max_stops=played.MAX_STOPS_PER_SCAN,
+            installation=played.INSTALLATION,
+        )
         self.sometimes: Counter[str] = Counter()
-        self.daemons: dict[int, Host] = {}
-        self.drains: dict[int, Drain] = {}
-        self.generations: Counter[int] = Counter()
         self.woken = asyncio.Event()
         self.world_host = Host("world")
-        self.trainings: dict[str, str] = {}
-        self.told_of: set[str] = set()
-        self.leases: dict[str, Lease] = {}
+        self.fleet = Fleet(self)
+        self.client = Client(self)
+        self.trainer = Trainer(self)
         self.chaos = Chaos(self)
-        self.client_done = False
-        self.client_host = Host("client")
+        self.strangers: set[str] = set()
+        self._told_of: set[str] = set()
+        self._violation: Violation | None = None
+        self._violated_at: int | None = None
+        self._calls_when_quiet = 0
+        self._over = False
 
     # The truth
 
@@ -101,9 +74,17 @@ class World:
         """The true time."""
         return self.clock.now()
 
+    def is_calm(self) -> bool:
+        """Whether faults have ceased."""
+        return self.loop.time() >= self.scenario.calm_from_s
+
     def container_alive(self, arn: str) -> bool:
         """Whether the task's container runs."""
         return self.agent.alive(arn)
+
+    def has_ended(self, arn: str) -> bool:
+        """Whether the task has stopped, whoever knows it."""
+        return self.model.task(arn).last_status in (Status.STOPPED, Status.DELETED)
 
     def is_known(self, arn: str) -> bool:
         """Whether ECS still shows the task."""
@@ -113,16 +94,15 @@ class World:
 
     def was_told_of(self, arn: str) -> bool:
         """Whether an event has told of the task's end."""
-        return arn in self.told_of
+        return arn in self._told_of
 
     def was_reclaimed(self, arn: str) -> bool:
         """Whether Spot took the task away."""
         return self.model.task(arn).stop_code is StopCode.SPOT_INTERRUPTION
 
-    def attempt_of(self, arn: str) -> int:
-        """The attempt for which the task was started."""
-        identity = TaskIdentity.parse(self.model.task(arn).started_by)
-        return identity.attempt if identity else 0
+    def identity_of(self, arn: str) -> TaskIdentity | None:
+        """For which run and attempt the task was started."""
+        return TaskIdentity.parse(self.model.task(arn).started_by)
 
     def left_success(self, run: Run) -> bool:
         """Whether the worker of this attempt has left a success in S3."""
@@ -131,7 +111,15 @@ class World:
 
     def is_rightful(self, arn: str) -> bool:
         """Whether the task is the current one of its model, in the other system's own eyes."""
-        return arn in self.trainings.values()
+        return arn in self.trainer.current.values()
+
+    def strangers_found(self, arn: str, older_than_s: float) -> int:
+        """How many tasks of another control plane that has our name are suspected since so long; 0 if this is none of them."""
+        if arn not in self.strangers:
+            return 0
+        since = self.now() - timedelta(seconds=older_than_s)
+        suspicions = [self.stores.suspicions.get(each) for each in self.strangers if self.container_alive(each)]
+        return sum(suspicion is not None and suspicion.first_seen <= since for suspicion in suspicions)
 
     # The story
 
@@ -139,17 +127,21 @@ class World:
         """Run to the end. Raises `Violation` with the last of the trace."""
         asyncio.set_event_loop(None)
         try:
-            main = self.loop.start(self.world_host, self._story(), "story")
-            self.loop.run_until_complete(main)
+            with heard(self._hear):
+                main = self.loop.start(self.world_host, self._story(), "story")
+                self.loop.run_until_complete(main)
         except Violation as violation:
             raise self._with_trace(violation) from None
         finally:
+            self._over = True
             self.loop.bury()
             self.loop.close()
         return Report(
             seed=self.scenario.seed,
+            replicas=self.scenario.replicas,
             simulated_s=self.loop.virtual_s,
             calls=self.net.calls,
+            calls_when_quiet=self._calls_when_quiet,
             injected=self.plan.injected,
             cells=self.plan.cells,
             statuses=Counter(run.status.value for run in self.table.records.values()),
@@ -158,7 +150,7 @@ class World:
         )
 
     def _with_trace(self, violation: Violation) -> Violation:
-        last = "\n".join(self.net.trace[: self.violated_at][-40:])
+        last = "\n".join(self.net.trace[: self._violated_at][-TRACE_SHOWN:])
         return Violation(
             f"{violation}\nseed {self.scenario.seed}; the last events:\n{last}\n"
             f"replay: python -m tests.simulation --seed {self.scenario.seed} --trace"
@@ -166,13 +158,18 @@ class World:
 
     async def _story(self) -> None:
         start = self.loop.start
+        if self.scenario.burst:
+            for number in range(self.scenario.runs):
+                self.table.create(a_run(number, self.plan, self.clock), "burst")
         start(self.world_host, self._move_ecs(), "ecs")
         for replica in range(self.scenario.replicas):
-            self._start_daemon(replica)
-        start(self.client_host, self._client(self.client_host), "client")
-        start(Host("trainer"), self._train(), "trainer")
+            self.fleet.start(replica)
+        self.client.start()
+        if self.scenario.with_trainer:
+            start(Host("trainer"), self.trainer.work(), "trainer")
         if self.scenario.chaos:
             start(self.world_host, self.chaos.run(), "chaos")
+        start(self.world_host, self.chaos.act_out(self.scenario.acts), "acts")
         await self._until_quiet()
 
     async def _until_quiet(self) -> None:
@@ -181,61 +178,64 @@ class World:
         while True:
             self._raise_violation()
             unfinished = [run for run in self.table.records.values() if not run.status.is_terminal]
-            alive = [
-                arn
-                for arn, task in self.model.tasks.items()
-                if task.last_status not in (Status.STOPPED, Status.DELETED)
-            ]
-            if self.client_done and not unfinished and not alive and not self.queue.messages:
+            alive = [arn for arn in self.model.tasks if not self.has_ended(arn)]
+            if self.client.done and not unfinished and not alive and not self.queue.messages:
                 break
             if self.loop.time() > self.scenario.give_up_s:
                 stuck = [f"{run.run_id} {run.status} attempt {run.attempt}" for run in unfinished]
                 raise Violation(f"liveness: after {self.scenario.give_up_s:g} s there are runs {stuck}, tasks {alive}")
             await asyncio.sleep(60)  # noqa: TID251 - on the simulation's own loop
+        self._calls_when_quiet = self.net.calls
         for run in self.table.records.values():
             self.invariants.at_the_end(run)
         before = self.table.writes
-        await asyncio.sleep(700)  # noqa: TID251 - on the simulation's own loop
+        await asyncio.sleep(self.scenario.rest_s)  # noqa: TID251 - on the simulation's own loop
         self._raise_violation()
         if self.table.writes != before:
             raise Violation("liveness: something is written at rest")
 
     def _raise_violation(self) -> None:
-        if self.violation is not None:
-            raise self.violation
-
-    def _is_calm(self) -> bool:
-        return self.loop.time() >= self.scenario.calm_from_s
+        if self._violation is not None:
+            raise self._violation
 
     # What is seen
 
-    def _on_write(self, before: Run | None, after: Run, change: Any) -> None:
-        self._guarded(lambda: self.invariants.on_write(before, after, change))
-        if before is not None and before.status is not after.status:
-            self.net.say(f"    {after.run_id[-4:]} {before.status} -> {after.status} (attempt {after.attempt})")
-            self.sometimes[f"{before.status}->{after.status}"] += 1
-            if after.failure_class is not None:
-                self.sometimes[after.failure_class] += 1
-            if after.status is RunStatus.LAUNCHING and after.attempt > 1:
-                self.chaos.late_surplus(after, after.attempt - 1)
-            if after.status is RunStatus.QUEUED:
-                self.chaos.late_surplus(after, after.attempt)
-
-    def _on_ecs(self, operation: str, request: dict[str, Any], answer: dict[str, Any]) -> None:
-        self.woken.set()
-        if operation == "RunTask":
-            identity = TaskIdentity.parse(request["startedBy"])
-            run = self.table.get(identity.run_id) if identity else None
-            self._guarded(lambda: self.invariants.on_task(run, answer))
-
-    def _guarded(self, check: Any) -> None:
+    def guarded(self, check: Callable[[], None]) -> None:
         """A violation must not be swallowed by whoever made the call: keep it, and end the story."""
         try:
             check()
         except Violation as violation:
             self.net.say(f"VIOLATION {violation}")
-            if self.violation is None:
-                self.violation, self.violated_at = violation, len(self.net.trace)
+            if self._violation is None:
+                self._violation, self._violated_at = violation, len(self.net.trace)
+
+    def _on_write(self, before: Run | None, after: Run, change: RunChange | None) -> None:
+        self.guarded(lambda: self.invariants.on_write(before, after, change))
+        if before is None or before.status is after.status:
+            return
+        self.net.say(f"    {after.run_id[-4:]} {before.status} -> {after.status} (attempt {after.attempt})")
+        self.sometimes[f"{before.status}->{after.status}"] += 1
+        if after.failure_class is not None:
+            self.sometimes[after.failure_class] += 1
+        if self.scenario.chaos and after.status is RunStatus.LAUNCHING and after.attempt > 1:
+            self.chaos.late_surplus(after, after.attempt - 1)
+        if self.scenario.chaos and after.status is RunStatus.QUEUED:
+            self.chaos.late_surplus(after, after.attempt)
+
+    def _on_self_conflict(self, change: RunChange) -> None:
+        self.guarded(lambda: self.invariants.on_self_conflict(change))
+
+    def _hear(self, level: str, event: str, fields: dict[str, Any]) -> None:
+        del level
+        if self._over:
+            return  # what is buried may still cry out
+        for branch in branches(event, fields):
+            self.sometimes[branch] += 1
+        if event == "Loop failed by a bug":
+            self.guarded(lambda: self.invariants.on_bug(fields["loop"], fields["error"]))
+
+    def _throttled(self, host: Host, call: str) -> None:
+        self.guarded(lambda: self.invariants.on_throttle(host.name, call))
 
     # ECS
 
@@ -258,173 +258,40 @@ class World:
             timer.cancel()
 
     def _deliver(self, event: dict[str, Any]) -> None:
+        self.past.keep(event["detail"])
         if not self.scenario.with_events:
             return
         fraction = self.plan.draw("event", self.queue.sent, event["detail"]["taskArn"], event["detail"]["version"])
         task = seen_task(event["detail"])
-        calm = self._is_calm()
+        calm = self.is_calm() or self.scenario.events_kept
         if not calm and fraction < 0.05:
             self.plan.injected["event lost"] += 1
             return
         if task.has_ended:
-            self.told_of.add(task.arn)
-        self.queue.send(task, 0.1 if calm else 30 * fraction**6)
+            self._told_of.add(task.arn)
+        delay_s = 0.1 if calm else 30 * fraction**6
+        if delay_s > 5:
+            self.plan.injected["event late, behind later ones"] += 1
+        self.queue.send(task, delay_s)
         if not calm and fraction > 0.95:
             self.plan.injected["event duplicated"] += 1
             self.queue.send(task, 200 * (fraction - 0.95))
 
-    # Daemons
+    # Crashes
 
-    def _start_daemon(self, replica: int) -> None:
-        self.generations[replica] += 1
-        host = Host(f"daemon-{replica}.{self.generations[replica]}")
-        self.daemons[replica] = host
-        self.drains[replica] = Drain()
-        skew_s = 10 * self.plan.draw("skew", replica) - 5
-        self.net.say(f"{host.name} starts")
-        clock = SimClock(self.loop, skew_s)
-        keeper = self._keeper(host, clock) if self.scenario.with_leases else None
-        for loop in self._loops(host, clock):
-            policy = TickPolicy(interval_s=INTERVALS_S[loop.name], deadline_s=3600)
-            lease = keeper.keep(f"{CLUSTER}/{loop.name}") if keeper is not None and loop.name != "events" else None
-            metrics = LoopMetrics(CollectorRegistry())
-            ticker = Ticker(loop, policy, clock, metrics, seed=host.name, permit=lease)
-            self.loop.start(host, ticker.run(self.drains[replica]), loop.name)
-        if keeper is not None:
-            self.loop.start(host, keeper.run(self.drains[replica]), "leases")
-
-    def _keeper(self, host: Host, clock: SimClock) -> LeaseKeeper:
-        numbers = iter(range(1_000_000))
-        holder = LeaseHolder(name=host.name, lease_s=LEASE_S, new_nonce=lambda: f"{host.name}-lease-{next(numbers)}")
-        leases = SimLeases(self.net, host, self.leases)
-        return LeaseKeeper(leases, clock, holder, LeaseMetrics(CollectorRegistry()))
-
-    def _loops(self, host: Host, clock: SimClock) -> list[Loop]:
-        runs = SimRuns(self.net, host, self.table)
-        stores = SimStores(self.net, host, self.stores)
-        client: Any = SimEcsClient(self.net, host, self.model, self.clock, self._on_ecs)
-        calls: Any = SimCalls()
-        tasks = WatchedTasks(client, calls, Limiter(clock, share=1 / self.scenario.replicas), self)
-        numbers = iter(range(1_000_000))
-        writer = RecordWriter(runs, clock, lambda: f"{host.name}-{next(numbers)}")
-        registry = CollectorRegistry()
-        loops: list[Loop] = [
-            LaunchingLoop(LAUNCHING, LaunchingEffects(runs, tasks, writer, clock), LaunchingMetrics(registry)),
-            ReconcilingLoop(
-                RECONCILING,
-                ReconcilingEffects(runs, tasks, stores, writer, clock),
-                ReconcilingMetrics(registry),
-                clock,
-            ),
-            OrphanLoop(
-                ORPHANS, OrphanEffects(runs, tasks, stores, stores, writer, clock), OrphanMetrics(registry), clock
-            ),
-        ]
-        if self.scenario.with_events:
-            events = SimEvents(self.net, host, self.queue, clock)
-            loops.append(
-                EventLoop("events", EVENTS, EventEffects(runs, events, stores, writer, clock), EventMetrics(registry))
-            )
-        return loops
-
-    def _crashed(self, host: Host) -> None:
-        """The plan crashes a host in the middle of a call: a daemon comes back, a worker does not."""
-        replica = next((number for number, daemon in self.daemons.items() if daemon is host), None)
-        if replica is not None:
-            self.loop.crash(host)
-            self.loop.start(
-                self.world_host, self._restart(replica, 5 + 60 * self.plan.draw("down", host.name)), "restart"
-            )
-        elif host.name.startswith("worker"):
+    def crash(self, host: Host) -> None:
+        """The power cut, in the middle of a call say: a daemon and the client come back, a worker does not."""
+        if host.kind == "daemon":
+            if self.fleet.is_current(host):
+                self.fleet.crash(host)
+            else:
+                self.loop.crash(host)  # it was being replaced
+        elif host.kind == "worker":
             self.agent.kill(host)
         else:
-            self.loop.crash(host)  # the client is gone; what it has asked for goes on
-            self.client_done = True
-
-    async def _restart(self, replica: int, after_s: float) -> None:
-        await asyncio.sleep(after_s)  # noqa: TID251 - on the simulation's own loop
-        self._start_daemon(replica)
-
-    # The client
-
-    async def _client(self, host: Host) -> None:
-        clock = self.clock
-        runs = SimRuns(self.net, host, self.table)
-        numbers = iter(range(1_000_000))
-        writer = RecordWriter(runs, clock, lambda: f"client-{next(numbers)}")
-        for number in range(self.scenario.runs):
-            gap_s = 0.75 * self.scenario.calm_from_s / self.scenario.runs
-            await clock.sleep(2 * gap_s * self.plan.draw("gap", number))
-            run = a_run(number, self.plan, clock)
-            await self._launch(run, writer)
-            if self.plan.draw("cancel", number) < self.scenario.cancels:
-                self.loop.start(host, self._cancel(run.run_id, runs, writer), "cancel")
-        self.client_done = True
-
-    async def _launch(self, run: Run, writer: RecordWriter) -> None:
-        """Ask until it is acknowledged; that the run exists already is an acknowledgement too."""
-        while True:
-            with contextlib.suppress(Transient):
-                with contextlib.suppress(Conflict):
-                    await writer.create(run)
-                return
-            await self.clock.sleep(30)
-
-    async def _cancel(self, run_id: str, runs: SimRuns, writer: RecordWriter) -> None:
-        await self.clock.sleep(600 * self.plan.draw("cancel after", run_id) ** 2)
-        try:
-            await cancel(runs, writer, self.clock, run_id)
-            self.sometimes["cancel acknowledged"] += 1
-        except DagyError:
-            self.sometimes["cancel not acknowledged"] += 1
-
-    # Another system on the same cluster
-
-    async def _train(self) -> None:
-        """Retraining jobs that write down their task's ARN late: what the second scan of the orphan scanner is for."""
-        for number in range(8):
-            await self.clock.sleep(self.scenario.calm_from_s / 10)
-            model_name = f"model-{number % 2}"
-            definition = {"cluster": CLUSTER, "taskDefinition": "dagy-worker", "launchType": "FARGATE"}
-            network = {"awsvpcConfiguration": {"subnets": ["subnet-1"]}}
-            tags = [{"key": "model_name", "value": model_name}]
-            try:
-                answer = self.model.handle(
-                    "RunTask", {**definition, "networkConfiguration": network, "tags": tags}, self.clock.now()
-                )
-            except EcsError:
-                continue
-            if not answer["tasks"]:
-                continue
-            arn = self.trainings[model_name] = answer["tasks"][0]["taskArn"]
-            self.woken.set()
-            await self.clock.sleep(600 * self.plan.draw("record", number))
-            record = {"model_name": model_name, "status": "running", "task_arn": arn}
-            self.stores.states.setdefault(TRAINING.table, {})[model_name] = record
-
-
-class WatchedTasks(EcsTasks):
-    """The shipped adapter, whose StopTask is looked at before it is sent: invariant 3 is about the moment of its effect."""
-
-    def __init__(self, client: Any, calls: Any, limiter: Limiter, world: World) -> None:
-        super().__init__(client, calls, limiter)
-        client.applied = self._applied
-        self._world = world
-
-    def _applied(self, operation: str, request: dict[str, Any], answer: dict[str, Any]) -> None:
-        world = self._world
-        if operation == "StopTask":
-            arn = request["task"]
-            identity = TaskIdentity.parse(world.model.task(arn).started_by)
-            run = world.table.get(identity.run_id) if identity else None
-            world._guarded(lambda: world.invariants.on_stop(arn, run, identity))
-            world.sometimes["StopTask"] += 1
-        world._on_ecs(operation, request, answer)
+            self.client.crash(host)
 
 
 def play(seed: int, **options: Any) -> Report:
-    """The story of a seed: one to three replicas, some without any event, unless said otherwise."""
-    scenario = Scenario(
-        seed=seed, replicas=1 + seed % 3, with_events=seed % 4 != 3 and seed % 10 != 5, with_leases=seed % 4 == 2
-    )
-    return World(replace(scenario, **options)).play()
+    """The story of a seed: one to three replicas, some without any event, some with leases, unless said otherwise."""
+    return World(replace(played.mixed(seed), **options)).play()

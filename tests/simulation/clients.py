@@ -1,0 +1,109 @@
+"""Who else there is: the person who launches and cancels runs, and another system on the same cluster."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from dagy_control.errors import Conflict, DagyError
+from dagy_control.kernel.record_writer import RecordWriter
+from dagy_control.local.ecs_errors import EcsError
+from dagy_control.model.runs import Run
+from dagy_control.requests.cancel import cancel
+from tests.simulation.ports import SimRuns
+from tests.simulation.scenario import CLUSTER, TRAINING, a_run
+from tests.simulation.sim_loop import Host
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+NETWORK = {"awsvpcConfiguration": {"subnets": ["subnet-1"]}}
+
+
+class Client:
+    """Asks for runs and cancels some. One that crashes comes back, and asks again for what was not acknowledged."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._next = 0
+        self._processes = 0
+        self.done = False
+
+    def start(self) -> None:
+        """A new process."""
+        self._processes += 1
+        host = Host(f"client-{self._processes}")
+        self._world.loop.start(host, self._work(host), "client")
+
+    def crash(self, host: Host) -> None:
+        """The power cut; the person starts the program again."""
+        self._world.loop.crash(host)
+        self.start()
+
+    async def _work(self, host: Host) -> None:
+        world, scenario, clock = self._world, self._world.scenario, self._world.clock
+        runs = SimRuns(world.net, host, world.table)
+        numbers = iter(range(1_000_000))
+        writer = RecordWriter(runs, clock, lambda: f"{host.name}-{next(numbers)}")
+        while self._next < scenario.runs:
+            gap_s = 0 if scenario.burst else 0.75 * scenario.calm_from_s / scenario.runs
+            await clock.sleep(2 * gap_s * world.plan.draw("gap", self._next))
+            run = a_run(self._next, world.plan, clock)
+            await self._launch(run, writer)
+            self._next += 1
+            if world.plan.draw("cancel", run.run_id) < scenario.cancels:
+                world.loop.start(host, self._cancel(run.run_id, runs, writer), "cancel")
+        self.done = True
+
+    async def _launch(self, run: Run, writer: RecordWriter) -> None:
+        """Ask until it is acknowledged; that the run exists already is an acknowledgement too."""
+        while True:
+            try:
+                await writer.create(run)
+            except Conflict:
+                return
+            except DagyError:
+                await self._world.clock.sleep(30)
+            else:
+                return
+
+    async def _cancel(self, run_id: str, runs: SimRuns, writer: RecordWriter) -> None:
+        world = self._world
+        await world.clock.sleep(600 * world.plan.draw("cancel after", run_id) ** 2)
+        try:
+            await cancel(runs, writer, world.clock, run_id)
+            world.sometimes["cancel acknowledged"] += 1
+        except DagyError:
+            world.sometimes["cancel not acknowledged"] += 1
+
+
+class Trainer:
+    """Retraining jobs that write down their task's ARN late: what the second scan of the orphan scanner is for."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self.current: dict[str, str] = {}
+
+    async def work(self) -> None:
+        """Eight jobs of two models."""
+        world = self._world
+        for number in range(8):
+            await world.clock.sleep(world.scenario.calm_from_s / 10)
+            model_name = f"model-{number % 2}"
+            request: dict[str, Any] = {
+                "cluster": CLUSTER,
+                "taskDefinition": "dagy-worker",
+                "launchType": "FARGATE",
+                "networkConfiguration": NETWORK,
+                "tags": [{"key": "model_name", "value": model_name}],
+            }
+            try:
+                answer = world.model.handle("RunTask", request, world.clock.now())
+            except EcsError:
+                continue
+            if not answer["tasks"]:
+                continue
+            arn = self.current[model_name] = answer["tasks"][0]["taskArn"]
+            world.woken.set()
+            await world.clock.sleep(600 * world.plan.draw("record", number))
+            record = {"model_name": model_name, "status": "running", "task_arn": arn}
+            world.stores.states.setdefault(TRAINING.table, {})[model_name] = record

@@ -1,0 +1,158 @@
+"""The matrix of what befalls calls: who calls what, by fault, by moment of a crash, by replicas.
+
+Chance alone would leave rare cells empty for thousands of seeds. So each seed takes aim at some cells: the next call of that
+kind suffers just this. A cell that the default run never reaches fails it, unless `not_applicable` says why it cannot be.
+"""
+
+from collections import Counter, defaultdict, deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from tests.simulation.faults import NOT_APPLIED, Aim, Cell, Fate, FaultPlan, Phase
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """Who calls what. `eventual`: an eventually consistent read. `needs`: what the scenario must have, events or leases.
+
+    `own_aims`: there are few of its calls; each seed aims at the first ones, at so many of the row's cells.
+    """
+
+    name: str
+    eventual: bool = False
+    needs: str = ""
+    own_aims: int = 0
+
+
+ROWS = (
+    Row("daemon Query QUEUED", eventual=True),
+    Row("daemon Query LAUNCHING", eventual=True),
+    Row("daemon Query RUNNING", eventual=True),
+    Row("daemon GetItem"),
+    Row("daemon UpdateItem"),
+    Row("daemon RunTask"),
+    Row("daemon DescribeTasks", eventual=True),
+    Row("daemon ListTasks", eventual=True),
+    Row("daemon StopTask", own_aims=3),
+    Row("daemon GetObject", own_aims=3),
+    Row("daemon BatchGetItem orphans"),
+    Row("daemon BatchWriteItem orphans", own_aims=3),
+    Row("daemon BatchGetItem state"),
+    Row("daemon ReceiveMessage", needs="events"),
+    Row("daemon DeleteMessageBatch", needs="events"),
+    Row("daemon GetItem lease", needs="leases", own_aims=8),
+    Row("daemon PutItem lease", needs="leases", own_aims=8),
+    Row("worker GetItem"),
+    Row("worker UpdateItem"),
+    Row("worker PutObject", own_aims=5),
+    Row("client PutItem"),
+    Row("client GetItem", own_aims=3),
+    Row("client UpdateItem", own_aims=3),
+)
+
+AIMS = 20
+"""Cells that a seed aims at."""
+
+GOLDEN = 0.6180339887498949
+REPLICAS = (1, 2, 3)
+MOMENTS: tuple[Phase | None, ...] = (None, *Phase)
+
+
+def not_applicable(row: Row, fate: Fate, phase: Phase | None) -> str:
+    """Why this cannot be; empty when it can."""
+    if phase is Phase.BEFORE and fate is not Fate.GOOD:
+        return "a call that is never sent suffers nothing"
+    if phase is Phase.APPLIED and (fate in NOT_APPLIED or fate in (Fate.ERROR_APPLIED, Fate.TIMEOUT_APPLIED)):
+        return "its host dies before the fault of the answer can reach it"
+    if fate is Fate.STALE and not row.eventual:
+        return "the call is strongly consistent"
+    if fate is Fate.STALE and phase is Phase.APPLIED:
+        return "a read has no effect that could outlive its host"
+    return ""
+
+
+def cells_of(row: Row) -> Iterator[Cell]:
+    """Every cell of a row that can be."""
+    for phase in MOMENTS:
+        for fate in Fate:
+            if not not_applicable(row, fate, phase):
+                yield Cell(row.name, fate, phase)
+
+
+def aims(plan: FaultPlan, *, count: int, with_events: bool, with_leases: bool) -> dict[str, deque[Aim]]:
+    """What a seed aims at: about `count` cells, other ones for each seed, so that a few dozen seeds have been through all."""
+    ordinal = plan.seed // len(REPLICAS)
+    rows = [row for row in ROWS if (row.needs != "events" or with_events) and (row.needs != "leases" or with_leases)]
+    waiting: defaultdict[str, list[Aim]] = defaultdict(list)
+    for cell in _turn([cell for row in rows if not row.own_aims for cell in cells_of(row)], ordinal, count):
+        after_s = 0.6 * plan.calm_from_s * plan.draw("aim", cell.row, cell.fate, cell.phase)
+        waiting[cell.row].append(Aim(cell, after_s))
+    for row in rows:
+        waiting[row.name] += [Aim(cell, 0.0) for cell in _turn(list(cells_of(row)), ordinal, row.own_aims)]
+    return {row: deque(sorted(each, key=lambda aim: aim.after_s)) for row, each in waiting.items()}
+
+
+def _turn(cells: list[Cell], ordinal: int, count: int) -> list[Cell]:
+    """So many cells in a row: turn by turn they go round them all, evenly ("golden ratio sequence")."""
+    start = int(ordinal * GOLDEN % 1 * len(cells))
+    return (cells + cells)[start : start + min(count, len(cells))]
+
+
+class Matrix:
+    """What many stories have reached, by number of replicas."""
+
+    def __init__(self) -> None:
+        self.reached: dict[int, Counter[Cell]] = {replicas: Counter() for replicas in REPLICAS}
+
+    def add(self, replicas: int, cells: Counter[Cell]) -> None:
+        """One story's cells."""
+        self.reached[replicas] += cells
+
+    def missing(self) -> list[tuple[int, Cell]]:
+        """Cells that can be and have not been."""
+        return [
+            (replicas, cell)
+            for replicas in REPLICAS
+            for row in ROWS
+            for cell in cells_of(row)
+            if not self.reached[replicas][cell]
+        ]
+
+    def unknown(self) -> set[str]:
+        """Rows that were seen and are not listed: somebody added a call."""
+        return {cell.row for cells in self.reached.values() for cell in cells} - {row.name for row in ROWS}
+
+    @property
+    def possible(self) -> int:
+        """How many cells there are in all."""
+        return len(REPLICAS) * sum(1 for row in ROWS for _ in cells_of(row))
+
+    def lines(self) -> Iterator[str]:
+        """The table: a line a row; in each column how often, with 1/2/3 replicas; a dot where it cannot be."""
+        columns = [
+            (fate, phase) for phase in MOMENTS for fate in Fate if phase in (None, Phase.DELIVERED) or fate is Fate.GOOD
+        ]
+        for phase in (None, Phase.DELIVERED):
+            shown = [column for column in columns if column[1] is phase or (phase and column[1])]
+            title = "the caller lives" if phase is None else "the caller crashes: before, applied, or after the answer"
+            yield f"{title} (calls with 1/2/3 replicas; . cannot be)"
+            yield f"{'':<30}" + "".join(f"{_heading(*column):>19}" for column in shown)
+            for row in ROWS:
+                yield f"{row.name:<30}" + "".join(f"{self._count(row, *column):>19}" for column in shown)
+
+    def _count(self, row: Row, fate: Fate, phase: Phase | None) -> str:
+        if not_applicable(row, fate, phase):
+            return "."
+        return "/".join(str(self.reached[replicas][Cell(row.name, fate, phase)]) for replicas in REPLICAS)
+
+
+def reasons() -> Iterable[str]:
+    """Why cells cannot be, each reason once."""
+    said = {not_applicable(row, fate, phase) for row in ROWS for fate in Fate for phase in MOMENTS}
+    return sorted(said - {""})
+
+
+def _heading(fate: Fate, phase: Phase | None) -> str:
+    if phase in (Phase.BEFORE, Phase.APPLIED):
+        return phase.value
+    return fate.value.replace("error_", "500_").replace("timeout_", "silence_")

@@ -1,0 +1,27 @@
+"""Many stories at once, a process for each core."""
+
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
+
+from dagy_control.kernel.telemetry import configure_logging
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def _quiet() -> None:
+    configure_logging(level="CRITICAL")
+
+
+def spread(function: Callable[[T], R], items: Sequence[T], jobs: int | None = None) -> Iterator[R]:
+    """What the function gives for each item, in the items' order, as soon as it is there. Closing the iterator ends the processes."""
+    jobs = min(jobs or os.cpu_count() or 1, len(items))
+    if jobs <= 1:
+        _quiet()
+        yield from map(function, items)
+        return
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(jobs, initializer=_quiet) as pool:
+        yield from pool.imap(function, items)
