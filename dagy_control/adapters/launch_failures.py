@@ -44,7 +44,7 @@ _REFUSALS = (
 
 
 def judge_refusal(error: Permanent) -> LaunchFailure:
-    """RunTask raised a definite refusal."""
+    """RunTask raised a definite refusal: of this send, whatever an earlier one with the same token did."""
     text = str(error)
     rule = next(rule for rule in _REFUSALS if (not rule.codes or error.code in rule.codes) and rule.words.search(text))
     return LaunchFailure(kind=rule.kind, failure_class=rule.failure_class, message=text)
@@ -53,10 +53,14 @@ def judge_refusal(error: Permanent) -> LaunchFailure:
 def judge_failures(failures: Sequence[Mapping[str, Any]]) -> LaunchFailure:
     """RunTask answered 200 without a task: always retryable, and never as a throttle.
 
-    The same token may replay these failures, so only a new one (the next launch try) can get another answer.
+    It is the token's answer (`LaunchFailure.settles_token`). The same token may replay these failures, so only a new one (the
+    next launch try) can get another answer.
     """
     text = "; ".join(": ".join(filter(None, (each.get("reason"), each.get("detail")))) for each in failures)
     failure_class = FailureClass.CAPACITY if _CAPACITY.search(text) else FailureClass.INFRASTRUCTURE
     return LaunchFailure(
-        kind=LaunchFailureKind.RETRYABLE, failure_class=failure_class, message=text or "no reason given"
+        kind=LaunchFailureKind.RETRYABLE,
+        failure_class=failure_class,
+        message=text or "no reason given",
+        settles_token=True,
     )

@@ -84,12 +84,17 @@ class LaunchFailureKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LaunchFailure:
-    """A RunTask that made no task. `message` is ECS's own text."""
+    """A RunTask that made no task. `message` is ECS's own text.
+
+    `settles_token`: the failure is the token's answer, not that of one send. A repeated token answers the task of its first call,
+    if that made one ("Ensuring idempotency", ECS API Reference); an answer with failures instead says that no send has.
+    """
 
     kind: LaunchFailureKind
     failure_class: FailureClass
     message: str
     retry_after_s: float = 0.0
+    settles_token: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,7 +129,7 @@ def claim_launch(run: Run, *, request: str, provider: str, cluster: str, now: da
 
 
 def renew_send(run: ActiveRun, *, now: datetime, by: str) -> RunChange:
-    """The token is about to be sent again: from here on no failure of it is definite, since an earlier send is unresolved."""
+    """The token is about to be sent again: from here on a failure of one send is not definite, since an earlier one is unresolved."""
     return _change(run, now=now, by=by, why="", launch_sent_at=now, launch_sends=run.launch_sends + 1)
 
 
@@ -136,8 +141,11 @@ def record_task(run: ActiveRun, *, task_arn: str, why: str, now: datetime, by: s
 def launch_failed(
     run: ActiveRun, failure: LaunchFailure, policy: LaunchRetryPolicy, *, now: datetime, by: str
 ) -> RunChange | None:
-    """What a RunTask without a task leads to; None when an earlier send of the token is unresolved: the launch stays open."""
-    if run.launch_sends > 1:
+    """What a RunTask without a task leads to; None when an earlier send may have made one: the launch stays open.
+
+    A task that an earlier send makes even later than a failure of the token is surplus: its claim is refused.
+    """
+    if run.launch_sends > 1 and not failure.settles_token:
         return None
     message = f"ECS launch failed: {failure.message}"
     if run.cancel_requested_at is not None:

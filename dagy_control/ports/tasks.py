@@ -49,8 +49,9 @@ class Tasks(Protocol):
         """Send one RunTask exactly as `request` (ECS's own parameters, with `clientToken`), in a place reserved before.
 
         `Started` also when the token was already used: by the replayed answer or by the ARN that ConflictException names.
-        `LaunchFailure` when ECS said that it made no task (body failures, throttling, refusals). Raises `Transient` when the
-        outcome is unknown (timeout, 5xx, connection lost): only a replay of the same token can settle it.
+        `LaunchFailure` when ECS said that it made no task (body failures, which settle the token; throttling and refusals,
+        which tell of this send only). Raises `Transient` when the outcome is unknown (timeout, 5xx, connection lost): only a
+        replay of the same token can settle it.
         """
         ...
 

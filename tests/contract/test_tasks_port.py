@@ -321,6 +321,18 @@ async def test_a_failure_in_the_body_is_a_capacity_failure(ecs: EcsBed) -> None:
     assert answer.message.startswith("Capacity is unavailable at this time")
 
 
+async def test_a_failure_in_the_body_whose_reply_was_lost_is_what_the_token_answers_again(ecs: EcsBed) -> None:
+    ecs.befall(FaultKind.LAUNCH_FAILURE)
+    ecs.befall(FaultKind.DROP_REPLY)
+    with pytest.raises(Transient):
+        await ecs.run()
+    answer = await ecs.run()
+    assert isinstance(answer, LaunchFailure)
+    assert (answer.failure_class, answer.settles_token) == (FailureClass.CAPACITY, True)
+    assert await ecs.listed() == []
+    await ecs.started("t2")  # the next try
+
+
 @pytest.mark.parametrize(
     ("values", "text"),
     [
@@ -339,6 +351,7 @@ async def test_a_request_that_ecs_refuses_is_a_configuration_failure(
     assert isinstance(answer, LaunchFailure)
     assert (answer.kind, answer.failure_class) == (LaunchFailureKind.PERMANENT, FailureClass.LAUNCH_CONFIGURATION)
     assert text in answer.message
+    assert not answer.settles_token
 
 
 async def test_a_throttled_launch_says_so_and_slows_its_three_buckets(ecs: EcsBed) -> None:
@@ -346,7 +359,7 @@ async def test_a_throttled_launch_says_so_and_slows_its_three_buckets(ecs: EcsBe
     before = {bucket: ecs.limiter.rate(bucket) for bucket in Bucket}
     answer = await ecs.run()
     assert isinstance(answer, LaunchFailure)
-    assert answer.kind is LaunchFailureKind.THROTTLED
+    assert (answer.kind, answer.settles_token) == (LaunchFailureKind.THROTTLED, False)
     slowed = {bucket for bucket in Bucket if ecs.limiter.rate(bucket) < before[bucket]}
     assert slowed == {Bucket.ECS_MODIFY, Bucket.RUN_TASK, Bucket.LAUNCH_SPOT}
 

@@ -18,11 +18,19 @@ WORKER = "dagy-worker"
 class FakeTasks(Faulty):
     """`ports.Tasks` in memory. RunTask keeps its promise of one task a token; everything else is moved by the test.
 
+    AWS may replay a token's failures, or try again: `remembers_failures` says which.
+
     A task of another cluster than the one asked for is unknown, as in ECS.
     `requests`, `reserved` and `stops` record the calls that had an effect, in order.
     """
 
-    def __init__(self, *tasks: SeenTask, page_size: int = 100, stops_at_once: bool = True) -> None:
+    def __init__(
+        self,
+        *tasks: SeenTask,
+        page_size: int = 100,
+        stops_at_once: bool = True,
+        remembers_failures: bool = True,
+    ) -> None:
         super().__init__()
         self.tasks: dict[str, SeenTask] = {task.arn: task for task in tasks}
         self.requests: list[Mapping[str, Any]] = []
@@ -32,8 +40,10 @@ class FakeTasks(Faulty):
         self.unreadable: set[str] = set()
         self.page_size = page_size
         self.stops_at_once = stops_at_once
+        self.remembers_failures = remembers_failures
         self._answers: deque[LaunchFailure] = deque()
         self._tokens: dict[str, str] = {}
+        self._failed: dict[str, LaunchFailure] = {}
 
     def add(self, *tasks: SeenTask) -> None:
         """Put tasks into the cluster, or replace those of the same ARN."""
@@ -70,9 +80,15 @@ class FakeTasks(Faulty):
         if token in self._tokens:
             lost(after)
             return Started(self._tokens[token], replayed=True)
-        if self._answers:
+        if token in self._failed:
             lost(after)
-            return self._answers.popleft()
+            return self._failed[token]
+        if self._answers:
+            failure = self._answers.popleft()
+            if failure.settles_token and self.remembers_failures:
+                self._failed[token] = failure
+            lost(after)
+            return failure
         task = self._started(request, len(self._tokens) + 1)
         self.add(task)
         self._tokens[token] = task.arn

@@ -60,7 +60,12 @@ def act(data: st.DataObject, name: str, run: Run, now: datetime) -> RunChange | 
         case "record":
             return record_task(run, task_arn=ARN, why="w", now=now, by=by)
         case "refused":
-            failure = LaunchFailure(kind=data.draw(kinds), failure_class=data.draw(classes), message="m")
+            failure = LaunchFailure(
+                kind=data.draw(kinds),
+                failure_class=data.draw(classes),
+                message="m",
+                settles_token=data.draw(st.booleans()),
+            )
             return launch_failed(run, failure, LAUNCH, now=now, by=by)
         case "not found":
             return launch_not_found(run, LAUNCH, now=now, by=by)

@@ -35,6 +35,7 @@ PERMANENT, RETRYABLE = LaunchFailureKind.PERMANENT, LaunchFailureKind.RETRYABLE
 def test_a_refusal_has_a_kind_and_a_class(code: str, message: str, kind: LaunchFailureKind, failure_class: str) -> None:
     failure = judge_refusal(Permanent(message, code=code))
     assert (failure.kind, failure.failure_class, failure.message) == (kind, FailureClass(failure_class), message)
+    assert not failure.settles_token
 
 
 @pytest.mark.parametrize(
@@ -53,8 +54,9 @@ def test_a_refusal_has_a_kind_and_a_class(code: str, message: str, kind: LaunchF
     ],
     ids=str,
 )
-def test_a_failure_in_the_body_is_always_for_another_try(
+def test_a_failure_in_the_body_is_the_tokens_answer_and_always_for_another_try(
     failures: list[dict[str, Any]], failure_class: FailureClass, message: str
 ) -> None:
     failure = judge_failures(failures)
     assert (failure.kind, failure.failure_class, failure.message) == (RETRYABLE, failure_class, message)
+    assert failure.settles_token

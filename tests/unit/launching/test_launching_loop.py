@@ -19,6 +19,7 @@ from dagy_control.model.lifecycle import (
     LaunchFailure,
     LaunchFailureKind,
     LaunchRetryPolicy,
+    Refused,
     claim_attempt,
     request_cancel,
 )
@@ -191,7 +192,7 @@ async def test_launch_tries_end() -> None:
 
 
 @pytest.mark.parametrize("kind", LaunchFailureKind)
-async def test_a_failure_after_an_unanswered_send_is_not_definite(kind: LaunchFailureKind) -> None:
+async def test_a_failure_of_one_send_after_an_unanswered_send_is_not_definite(kind: LaunchFailureKind) -> None:
     world = World(a_run())
     world.tasks.next_error("run_task", LOST)
     with pytest.raises(Transient):
@@ -203,6 +204,49 @@ async def test_a_failure_after_an_unanswered_send_is_not_definite(kind: LaunchFa
     await world.clock.advance(60)
     await world.tick()
     assert world.run.status is RunStatus.RUNNING
+
+
+@pytest.mark.parametrize(
+    ("remembers_failures", "failures", "tries"),
+    [
+        pytest.param(True, 1, [1, 1, 2], id="the token remembers its failure"),
+        pytest.param(False, 2, [1, 1, 2], id="the token is tried again, in vain"),
+        pytest.param(False, 1, [1, 1], id="the token is tried again, and there is capacity"),
+    ],
+)
+@pytest.mark.parametrize(
+    "end_of_the_call", [LOST, asyncio.CancelledError()], ids=["the reply is lost", "the daemon dies"]
+)
+async def test_a_capacity_failure_that_nobody_recorded_costs_one_replay_and_not_the_tokens_life(
+    end_of_the_call: BaseException, *, remembers_failures: bool, failures: int, tries: list[int]
+) -> None:
+    world = World(a_run())
+    world.tasks.remembers_failures = remembers_failures
+    for _ in range(failures):
+        world.tasks.next_failure(refusal(LaunchFailureKind.RETRYABLE, settles_token=True))
+    world.tasks.next_error("run_task", end_of_the_call, applied=True)  # type: ignore[arg-type]  # the process may end here
+    with pytest.raises(type(end_of_the_call)):
+        await world.tick()
+    assert world.run.status is RunStatus.LAUNCHING
+    world.restarted()
+    await world.ticks(3)
+    assert world.run.status is RunStatus.RUNNING
+    assert world.tokens == [launch_token("r1", 1, number) for number in tries]
+    assert list(world.tasks.tasks) == [world.run.external_id]
+
+
+async def test_a_task_of_a_first_send_that_arrives_after_the_replays_failure_is_refused_by_its_claim() -> None:
+    world = World(launching(sent_s_ago=60, launch_request='{"clientToken": "t", "cluster": "main"}'))
+    world.tasks.next_failure(refusal(LaunchFailureKind.RETRYABLE, settles_token=True))
+    await world.tick()
+    assert (world.run.status, world.run.launch_try) == (RunStatus.QUEUED, 2)
+    between_the_tries = claim_attempt(world.run, attempt=1, task_arn=OTHER_ARN, now=world.clock.now())
+    await world.clock.advance(60)
+    await world.tick()
+    beside_the_next_try = claim_attempt(world.run, attempt=1, task_arn=OTHER_ARN, now=world.clock.now())
+    assert isinstance(between_the_tries, Refused)
+    assert isinstance(beside_the_next_try, Refused)
+    assert (world.run.status, world.run.external_id) == (RunStatus.RUNNING, *world.tasks.tasks)
 
 
 async def test_a_request_that_ecs_would_refuse_for_its_form_fails_its_run_without_a_call() -> None:

@@ -117,8 +117,21 @@ def test_a_recorded_task_makes_the_run_running_but_not_yet_started() -> None:
 
 
 @pytest.mark.parametrize("kind", LaunchFailureKind)
-def test_no_failure_is_definite_while_an_earlier_send_is_unresolved(kind: LaunchFailureKind) -> None:
+def test_no_failure_of_one_send_is_definite_while_an_earlier_send_is_unresolved(kind: LaunchFailureKind) -> None:
     assert fail_launch(launching(launch_sends=2), kind) is None
+
+
+@pytest.mark.parametrize("launch_sends", [1, 2, 9])
+def test_a_failure_that_the_token_answers_is_definite_however_often_it_was_sent(launch_sends: int) -> None:
+    before = launching(launch_sends=launch_sends)
+    run = after(before, fail_launch(before, LaunchFailureKind.RETRYABLE, settles_token=True))
+    assert (run.status, run.launch_try, run.launch_sends) == (RunStatus.QUEUED, 2, 0)
+    assert claim(run).launch_token != before.launch_token
+
+
+def test_a_failure_that_the_token_answers_to_a_replay_ends_a_cancelled_launch() -> None:
+    before = launching(launch_sends=2, cancel_requested_at=ago(1))
+    assert after(before, fail_launch(before, LaunchFailureKind.RETRYABLE, settles_token=True)).status == "CANCELLED"
 
 
 @pytest.mark.parametrize(
