@@ -11,7 +11,7 @@ MINISTACK_STAMP := $(MINISTACK)/.installed-from-lock
 COMPILE         := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header \
                    --no-emit-index-url --no-emit-find-links --python-version 3.11
 
-.PHONY: setup demo local test simulate simulate-crashes simulate-mutants check format lock clean help
+.PHONY: setup demo local test simulate simulate-crashes simulate-long simulate-mutants simulate-interpreters check format lock clean help
 
 help:             ## Show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/	/'
@@ -50,14 +50,20 @@ local: $(STAMP)   ## Keep the embedded cloud and the daemon up until Ctrl-C
 test: setup       ## The tests
 	@$(BIN)/python -m pytest
 
-simulate: $(STAMP) ## Play SEEDS seeds of the simulation (default 200)
+simulate: $(STAMP) ## Play SEEDS seeds of the simulation (default 200); from 150 on every cell of the matrix must be reached
 	@$(BIN)/python -m tests.simulation --seeds $(or $(SEEDS),200)
 
-simulate-crashes: $(STAMP) ## Crash at every port call of a scenario, before, after and behind it
+simulate-crashes: $(STAMP) ## Crash at every port call of seven scenes: before it, after its effect, after its answer
 	@$(BIN)/python -m tests.simulation.crash_points
+
+simulate-long: $(STAMP) ## The same with a second crash a little later: some 20 minutes
+	@$(BIN)/python -m tests.simulation.crash_points --pairs
 
 simulate-mutants: $(STAMP) ## Remove each safeguard in turn: the simulation must notice
 	@$(BIN)/python -m tests.simulation.mutants --seeds $(or $(SEEDS),80)
+
+simulate-interpreters: $(STAMP) ## Play the same seeds on every other CPython of this machine: the traces must be the same
+	@$(BIN)/python -m tests.simulation.interpreters
 
 check: $(STAMP)   ## Format, lint, types and import contracts
 	@$(BIN)/ruff format --check .
@@ -74,4 +80,4 @@ lock: $(STAMP)    ## Resolve pyproject.toml into requirements.lock, and MiniStac
 	@$(COMPILE) tests/contract/ministack.in -o $(MINISTACK_LOCK)
 
 clean:            ## Remove what the targets made
-	@rm -rf $(VENV) $(MINISTACK) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@rm -rf $(VENV) .venv-* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

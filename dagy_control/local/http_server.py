@@ -41,6 +41,7 @@ class LoopbackServer:
 
     def __init__(self, *, clock: Clock, port: int = 0, host: str = "127.0.0.1") -> None:
         self._socket = socket.create_server((host, port), backlog=512)
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # else head and body cost 40 ms (Nagle)
         self.url = f"http://{host}:{self._socket.getsockname()[1]}"
         self._clock = clock
         self._server: uvicorn.Server | None = None

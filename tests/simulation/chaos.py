@@ -32,6 +32,7 @@ ACTS = (
     "break_task",
     "no_capacity",
     "kill_worker",
+    "meddle",
     "ghost",
     "neighbour",
     "surplus",
@@ -183,6 +184,16 @@ class Chaos:
             self.world.woken.set()
             return answer["tasks"][0]["taskArn"] if answer["tasks"] else None
         return None
+
+    def _meddle(self, step: int) -> None:
+        """Somebody calls StopTask by hand."""
+        live = [arn for arn in self.world.model.tasks if self.world.container_alive(arn)]
+        if live:
+            arn = live[int(self.world.plan.draw("meddle", step) * len(live))]
+            request = {"cluster": CLUSTER, "task": arn, "reason": "I felt like it"}
+            with contextlib.suppress(EcsError):
+                self.world.model.handle("StopTask", request, self.world.clock.now())
+                self.world.woken.set()
 
     def _amnesia(self, step: int) -> None:
         """Somebody has set the wrong region: ECS answers, and knows none of our tasks."""

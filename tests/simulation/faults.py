@@ -36,6 +36,9 @@ BAD_FATES = tuple(fate for fate in Fate if fate not in (Fate.GOOD, Fate.DENIED, 
 TIMEOUT_S = 20.0
 """How long a client waits for a lost reply."""
 
+AIM_GAP_S = 30.0
+"""A crash that is aimed at may take so long to come; until then no other call of its row is aimed at, for its host may be the same."""
+
 
 @dataclass(frozen=True, slots=True)
 class CrashAt:
@@ -116,6 +119,7 @@ class FaultPlan:
     crash_at: tuple[CrashAt, ...] = ()
     outages: tuple[Outage, ...] = ()
     aims: dict[str, deque[Aim]] = field(default_factory=dict)
+    free_from_s: dict[str, float] = field(default_factory=dict)
     stale_s_max: float = 5.0
     denied_until_s: float = 0.0
     injected: Counter[str] = field(default_factory=Counter)
@@ -138,8 +142,10 @@ class FaultPlan:
         """What befalls a call: the `index`-th of all, the host's `number`-th. Only an `eventual` read can be stale."""
         crash = next((crash.phase for crash in self.crash_at if crash.index == index), None)
         waiting = self.aims.get(row)
-        if waiting and waiting[0].after_s <= now_s < self.calm_from_s:
+        if waiting and max(waiting[0].after_s, self.free_from_s.get(row, 0.0)) <= now_s < self.calm_from_s:
             aimed = waiting.popleft().cell
+            if aimed.phase is not None:
+                self.free_from_s[row] = now_s + AIM_GAP_S
             return Cell(row, aimed.fate, aimed.phase or crash)
         return Cell(row, self._fate(row.partition(" ")[2], host, number, now_s, eventual=eventual), crash)
 

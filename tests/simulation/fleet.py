@@ -8,31 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from prometheus_client import CollectorRegistry
 
-from dagy_control.adapters.ecs_tasks import EcsTasks
-from dagy_control.events.effects import EventEffects
-from dagy_control.events.loop import EventLoop
-from dagy_control.events.metrics import EventMetrics
-from dagy_control.kernel.drain import Drain
-from dagy_control.kernel.leases import LeaseHolder, LeaseKeeper, LeaseMetrics
-from dagy_control.kernel.limiter import Limiter
-from dagy_control.kernel.record_writer import RecordWriter
-from dagy_control.kernel.telemetry import LoopMetrics
-from dagy_control.kernel.ticker import Loop, Tick, Ticker, TickPolicy
-from dagy_control.launching.effects import LaunchingEffects
-from dagy_control.launching.loop import LaunchingLoop
-from dagy_control.launching.metrics import LaunchingMetrics
+from dagy_control.kernel.ticker import Loop, Tick
 from dagy_control.model.leases import Lease
 from dagy_control.model.tasks import TaskIdentity
-from dagy_control.orphans.effects import OrphanEffects
-from dagy_control.orphans.loop import OrphanLoop
-from dagy_control.orphans.metrics import OrphanMetrics
-from dagy_control.reconciling.effects import ReconcilingEffects
-from dagy_control.reconciling.loop import ReconcilingLoop
-from dagy_control.reconciling.metrics import ReconcilingMetrics
 from tests.simulation import scenario as played
 from tests.simulation.network import SimClock
 from tests.simulation.ports import SimCalls, SimEcsClient, SimEvents, SimLeases, SimRuns, SimStores
 from tests.simulation.sim_loop import Host
+from tests.simulation.versions import BEFORE, NOW, Product, product
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -50,27 +33,39 @@ class Fleet:
         self._world = world
         self.hosts: dict[int, Host] = {}
         self.leases: dict[str, Lease] = {}
-        self._drains: dict[int, Drain] = {}
+        self._drains: dict[int, Any] = {}
+        self._versions = {
+            number: BEFORE if world.scenario.with_earlier_version and number % 2 == 0 else NOW
+            for number in range(world.scenario.replicas)
+        }
         self._generations: Counter[int] = Counter()
+        for package in (NOW, BEFORE) if world.scenario.with_earlier_version else (NOW,):
+            product(package)  # before anybody listens to what its modules log
 
     def start(self, replica: int) -> None:
         """A new process for this replica."""
         world = self._world
         self._generations[replica] += 1
         host = self.hosts[replica] = Host(f"daemon-{replica}.{self._generations[replica]}")
-        self._drains[replica] = Drain()
-        world.net.say(f"{host.name} starts")
+        version = product(self._versions[replica])
+        drain = self._drains[replica] = version.get("kernel.drain", "Drain")()
+        world.net.say(f"{host.name} starts, {version.package}")
         clock = SimClock(world.loop, skew_s=10 * world.plan.draw("skew", replica) - 5)
-        keeper = self._keeper(host, clock) if world.scenario.with_leases else None
-        for loop in self._loops(host, clock):
-            policy = TickPolicy(interval_s=played.INTERVALS_S[loop.name], deadline_s=3600)
+        keeper = self._keeper(version, host, clock) if world.scenario.with_leases else None
+        for loop in self._loops(version, host, clock):
+            policy = version.get("kernel.ticker", "TickPolicy")(
+                interval_s=played.INTERVALS_S[loop.name], deadline_s=3600
+            )
             lease_name = f"{played.CLUSTER}/{loop.name}"
             lease = keeper.keep(lease_name) if keeper is not None and loop.name in LEASED else None
             watched = _Watched(loop, world, host, lease_name if lease is not None else None)
-            ticker = Ticker(watched, policy, clock, LoopMetrics(CollectorRegistry()), seed=host.name, permit=lease)
-            world.loop.start(host, ticker.run(self._drains[replica]), loop.name)
+            metrics = version.get("kernel.telemetry", "LoopMetrics")(CollectorRegistry())
+            ticker = version.get("kernel.ticker", "Ticker")(
+                watched, policy, clock, metrics, seed=host.name, permit=lease
+            )
+            world.loop.start(host, ticker.run(drain), loop.name)
         if keeper is not None:
-            world.loop.start(host, keeper.run(self._drains[replica]), "leases")
+            world.loop.start(host, keeper.run(drain), "leases")
 
     def crash(self, host: Host) -> None:
         """The power cut, and ECS starts a new task for the service some time later."""
@@ -84,8 +79,14 @@ class Fleet:
         return any(daemon is host for daemon in self.hosts.values())
 
     def replace(self, replica: int) -> None:
-        """A deployment: the new daemon starts while the old one still drains; ECS kills the old one at last."""
+        """A deployment: the new daemon starts while the old one still drains; ECS kills the old one at last.
+
+        Where an earlier version is about, it is replaced by the present one, or, as a rollback, the other way round.
+        """
         old = self.hosts[replica]
+        if self._world.scenario.with_earlier_version:
+            self._versions[replica] = NOW if self._versions[replica] == BEFORE else BEFORE
+            self._world.plan.injected["version changed"] += 1
         self._world.net.say(f"{old.name} is told to drain")
         self._drains[replica].begin()
         self.start(replica)
@@ -100,43 +101,49 @@ class Fleet:
         if old.alive:
             self._world.loop.crash(old)
 
-    def _keeper(self, host: Host, clock: SimClock) -> LeaseKeeper:
+    def _keeper(self, version: Product, host: Host, clock: SimClock) -> Any:
         numbers = iter(range(1_000_000))
-        holder = LeaseHolder(
+        holder = version.get("kernel.leases", "LeaseHolder")(
             name=host.name, lease_s=played.LEASE_S, new_nonce=lambda: f"{host.name}-lease-{next(numbers)}"
         )
-        leases = SimLeases(self._world.net, host, self.leases)
-        return LeaseKeeper(leases, clock, holder, LeaseMetrics(CollectorRegistry()))
+        leases = version.port(SimLeases(self._world.net, host, self.leases))
+        metrics = version.get("kernel.leases", "LeaseMetrics")(CollectorRegistry())
+        return version.get("kernel.leases", "LeaseKeeper")(leases, clock, holder, metrics)
 
-    def _loops(self, host: Host, clock: SimClock) -> list[Loop]:
-        world, scenario = self._world, self._world.scenario
-        runs = SimRuns(world.net, host, world.table)
-        stores = SimStores(world.net, host, world.stores)
-        client: Any = SimEcsClient(world.net, host, world.model, world.clock, world.past, self._applied)
-        calls: Any = SimCalls()
-        tasks = EcsTasks(client, calls, Limiter(clock, share=1 / scenario.replicas))
+    def _loops(self, version: Product, host: Host, clock: SimClock) -> list[Loop]:
+        world, scenario, get = self._world, self._world.scenario, version.get
+        runs = version.port(SimRuns(world.net, host, world.table))
+        stores = version.port(SimStores(world.net, host, world.stores))
+        client = version.port(SimEcsClient(world.net, host, world.model, world.clock, world.past, self._applied))
+        limiter = get("kernel.limiter", "Limiter")(clock, share=1 / scenario.replicas)
+        tasks = get("adapters.ecs_tasks", "EcsTasks")(client, SimCalls(), limiter)
         numbers = iter(range(1_000_000))
-        writer = RecordWriter(runs, clock, lambda: f"{host.name}-{next(numbers)}")
+        writer = get("kernel.record_writer", "RecordWriter")(runs, clock, lambda: f"{host.name}-{next(numbers)}")
         registry = CollectorRegistry()
         loops: list[Loop] = [
-            LaunchingLoop(played.LAUNCHING, LaunchingEffects(runs, tasks, writer, clock), LaunchingMetrics(registry)),
-            ReconcilingLoop(
-                played.RECONCILING,
-                ReconcilingEffects(runs, tasks, stores, writer, clock),
-                ReconcilingMetrics(registry),
+            get("launching.loop", "LaunchingLoop")(
+                version.own(played.LAUNCHING),
+                get("launching.effects", "LaunchingEffects")(runs, tasks, writer, clock),
+                get("launching.metrics", "LaunchingMetrics")(registry),
+            ),
+            get("reconciling.loop", "ReconcilingLoop")(
+                version.own(played.RECONCILING),
+                get("reconciling.effects", "ReconcilingEffects")(runs, tasks, stores, writer, clock),
+                get("reconciling.metrics", "ReconcilingMetrics")(registry),
                 clock,
             ),
-            OrphanLoop(
-                played.ORPHANS,
-                OrphanEffects(runs, tasks, stores, stores, writer, clock),
-                OrphanMetrics(registry),
+            get("orphans.loop", "OrphanLoop")(
+                version.own(played.ORPHANS),
+                get("orphans.effects", "OrphanEffects")(runs, tasks, stores, stores, writer, clock),
+                get("orphans.metrics", "OrphanMetrics")(registry),
                 clock,
             ),
         ]
         if scenario.with_events:
-            events = SimEvents(world.net, host, world.queue, clock)
-            effects = EventEffects(runs, events, stores, writer, clock)
-            loops.append(EventLoop("events", played.EVENTS, effects, EventMetrics(registry)))
+            events = version.port(SimEvents(world.net, host, world.queue, clock))
+            effects = get("events.effects", "EventEffects")(runs, events, stores, writer, clock)
+            metrics = get("events.metrics", "EventMetrics")(registry)
+            loops.append(get("events.loop", "EventLoop")("events", version.own(played.EVENTS), effects, metrics))
         return [loop for loop in loops if loop.name not in scenario.without]
 
     def _applied(self, operation: str, request: dict[str, Any], answer: dict[str, Any]) -> None:

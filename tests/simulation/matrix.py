@@ -46,8 +46,8 @@ ROWS = (
     Row("worker UpdateItem"),
     Row("worker PutObject", own_aims=5),
     Row("client PutItem"),
-    Row("client GetItem", own_aims=3),
-    Row("client UpdateItem", own_aims=3),
+    Row("client GetItem", own_aims=2),
+    Row("client UpdateItem", own_aims=2),
 )
 
 AIMS = 20

@@ -73,6 +73,7 @@ class Scenario:
     `acts`: acts of chaos at given times, by name. `without`: loops that nobody runs. `burst`: all runs are there from the start.
     `outages`: beside those of the seed.
     `with_trainer`: another system works on the cluster. `strange_s`: how long tasks run that are not ours.
+    `with_earlier_version`: half of the replicas begin as an earlier version of the product.
     `events_kept`: no event is lost or late. `rest_s`: for how long nothing may be written at the end.
     """
 
@@ -85,7 +86,7 @@ class Scenario:
     fault_rate: float = 0.02
     chaos: bool = True
     acts: tuple[tuple[float, str], ...] = ()
-    cancels: float = 0.3
+    cancels: float = 0.4
     conducts: Conducts = CONDUCTS
     burst: bool = False
     with_events: bool = True
@@ -93,6 +94,7 @@ class Scenario:
     with_leases: bool = False
     without: frozenset[str] = frozenset()
     aims: int = AIMS
+    with_earlier_version: bool = False
     with_trainer: bool = True
     strange_s: float = 2000.0
     outages: tuple[Outage, ...] = ()
@@ -128,6 +130,7 @@ def mixed(seed: int) -> Scenario:
         replicas=1 + seed % 3,
         with_events=seed % 4 != 3 and seed % 10 != 5,
         with_leases=seed % 4 == 2,
+        with_earlier_version=seed % 5 == 1,
         acts=((1000.0, "strangers"),) if seed % STRANGERS_EVERY == 4 else (),
     )
 

@@ -82,6 +82,13 @@ def test_the_default_seeds_see_every_fault_and_every_kind_of_end() -> None:
     }  # fmt: skip
 
 
+def test_an_earlier_and_the_present_version_run_side_by_side_and_replace_each_other() -> None:
+    report = story(11)
+    started = {line.rpartition(" ")[2] for line in report.trace if " starts, " in line}
+    assert started == {"dagy_control", "dagy_control_before"}
+    assert report.injected["version changed"] > 0
+
+
 @pytest.mark.parametrize("replicas", [1, 2, 3])
 def test_a_burst_is_launched_within_the_account_s_buckets(replicas: int) -> None:
     report = play(1, **{**CALM, "burst": True, "runs": 200, "replicas": replicas, "calm_from_s": 1200.0})
