@@ -141,10 +141,7 @@ def record_task(run: ActiveRun, *, task_arn: str, why: str, now: datetime, by: s
 def launch_failed(
     run: ActiveRun, failure: LaunchFailure, policy: LaunchRetryPolicy, *, now: datetime, by: str
 ) -> RunChange | None:
-    """What a RunTask without a task leads to; None when an earlier send may have made one: the launch stays open.
-
-    A task that an earlier send makes even later than a failure of the token is surplus: its claim is refused.
-    """
+    """What a RunTask without a task leads to; None when an earlier send may have made one: the launch stays open."""
     if run.launch_sends > 1 and not failure.settles_token:
         return None
     message = f"ECS launch failed: {failure.message}"
@@ -167,13 +164,7 @@ def launch_not_found(run: ActiveRun, policy: LaunchRetryPolicy, *, now: datetime
 
 
 def _next_try(
-    run: ActiveRun,
-    failure_class: FailureClass,
-    message: str,
-    policy: LaunchRetryPolicy,
-    *,
-    now: datetime,
-    by: str,
+    run: ActiveRun, failure_class: FailureClass, message: str, policy: LaunchRetryPolicy, *, now: datetime, by: str
 ) -> RunChange:
     if run.launch_try >= policy.max_launch_tries:
         return _failed(run, failure_class, f"{message} (try {run.launch_try}, the last)", now=now, by=by)
