@@ -168,7 +168,7 @@ class Demo:
             rows = await self._world.ports.task_runs.of_run(victim)
             return run if any(row.status == "RUNNING" for row in rows) else None
 
-        run = await self._world.until("the victim at work", at_work, timeout_s=40)
+        run = await self._world.until("the victim at work", at_work)
         await self._world.kill_worker(run.external_id or "")
         self._say("SIGKILL to a worker, from outside")
 
@@ -177,7 +177,7 @@ class Demo:
             runs = await self._watch()
             return True if sum(run.status is RunStatus.RUNNING for run in runs) >= 3 else None
 
-        await self._world.until("three runs at work", somebody_works, timeout_s=30)
+        await self._world.until("three runs at work", somebody_works)
         began = self._clock.monotonic()
         code = await end_process(daemon.process, signal.SIGTERM)
         took_s = self._clock.monotonic() - began
@@ -201,7 +201,7 @@ class Demo:
             waiting = any(run.status in (RunStatus.QUEUED, RunStatus.LAUNCHING) for run in runs)
             return None if waiting else True
 
-        await world.until("an empty queue", room, timeout_s=60)
+        await world.until("an empty queue", room)
         await world.hold_run_task_reply()
         run = await world.launch("probe", ORGS[0], BATCH, mode="wait", seconds=1.0)
         self._cast.crashed = run.run_id
@@ -209,7 +209,7 @@ class Demo:
         async def held() -> bool | None:
             return True if await world.held_replies() else None
 
-        await world.until("RunTask carried out, its answer held back", held, timeout_s=15)
+        await world.until("RunTask carried out, its answer held back", held)
         await end_process(daemon.process, signal.SIGKILL)
         await world.clear_faults()
         self._say("SIGKILL to the daemon between RunTask and the record of the task")
@@ -223,7 +223,7 @@ class Demo:
         async def found() -> float | None:
             return await world.metric(daemon.url, 'dagy_orphans_tasks{verdict="orphan"}') or None
 
-        count = await world.until("the ghost found", found, timeout_s=30)
+        count = await world.until("the ghost found", found)
         ghost = await world.task(self._cast.ghost)
         self._row(
             "task behind the daemon's back, dry run",
@@ -238,7 +238,7 @@ class Demo:
             task = await world.task(self._cast.ghost)
             return task if task["last_status"] == "STOPPED" else None
 
-        task = await world.until("the ghost stopped", stopped, timeout_s=15)
+        task = await world.until("the ghost stopped", stopped)
         stops = report["data"]["summary"]["tasks_stopped"]
         self._row(
             "the same with --no-dry-run",
@@ -253,7 +253,7 @@ class Demo:
             runs = await self._watch()
             return runs if all(run.status.is_terminal for run in runs) else None
 
-        runs = await self._world.until("every run at its end", ended, timeout_s=90)
+        runs = await self._world.until("every run at its end", ended)
         self._say("every run has ended")
         return {run.run_id: run for run in runs}
 
@@ -310,7 +310,7 @@ class Demo:
         async def none_left() -> bool | None:
             return all(task["last_status"] == "STOPPED" for task in await self._world.tasks()) or None
 
-        await self._world.until("no task left", none_left, timeout_s=15)
+        await self._world.until("no task left", none_left)
         self._row("nothing is left running", "0 tasks", "0 tasks", ok=True)
 
     def _expect(self, claim: str, run: Run, failure_class: FailureClass) -> None:

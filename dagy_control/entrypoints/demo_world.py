@@ -26,6 +26,9 @@ T = TypeVar("T")
 
 POLL_S = 0.1
 
+PATIENCE_S = 90.0
+"""Within this everything awaited happens, also on a slow machine: it only ends a demo that has failed."""
+
 
 class DemoFailed(DagyError):
     """Something that the demo waits for did not happen in time."""
@@ -161,7 +164,7 @@ class DemoWorld:
         document: dict[str, Any] = json.loads(out)
         return document
 
-    async def until(self, what: str, look: Callable[[], Awaitable[T | None]], *, timeout_s: float) -> T:
+    async def until(self, what: str, look: Callable[[], Awaitable[T | None]], *, timeout_s: float = PATIENCE_S) -> T:
         """Look again and again until there is something; `DemoFailed` when there is nothing in time."""
         deadline = self.ports.clock.monotonic() + timeout_s
         while self.ports.clock.monotonic() < deadline:

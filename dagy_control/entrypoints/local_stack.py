@@ -30,7 +30,7 @@ DEMO_FLOWS = Path(__file__).parent.parent / "local" / "demo_flows"
 MARK = "EMBEDDED_CLOUD_DAEMON_OF"
 """In the daemon's environment: by it a later start finds a daemon that a killed `local` left behind."""
 
-START_TIMEOUT_S = 30.0
+START_TIMEOUT_S = 90.0
 PORT_FREED_WITHIN_S = 5.0
 POLL_S = 0.05
 
