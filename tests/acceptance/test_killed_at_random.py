@@ -15,16 +15,13 @@ from dagy_control.entrypoints.local_stack import Daemon
 from dagy_control.model.runs import FailureClass, RunStatus
 from dagy_control.requests.registration import register_flow
 from tests.acceptance.evidence import Evidence, Ledger, still_there, violations
-from tests.acceptance.looking import SOON_S, configured
+from tests.acceptance.looking import SOON_S
 from tests.acceptance.storm import AMBUSH, ORGS, Part, Storm
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(600)]
 
 STORM_S = 60.0
 PASSES_AT_REST = 3
-REPLY_TIMEOUT = "reply_timeout_s = 6"
-SHORT_TOKENS = "token_replay_max_age_s = 20"
-"""A launch that failed while the answer was lost stays open until its token is too old to be replayed: 55 minutes, if not told so."""
 
 LOOPS = ("launching", "reconciling", "orphans", "events")
 EXCUSES = {FailureClass.CAPACITY, FailureClass.IMAGE_PULL, FailureClass.INFRASTRUCTURE, FailureClass.START_TIMEOUT}
@@ -180,9 +177,8 @@ async def test_after_a_minute_of_kills_every_run_has_ended_and_every_invariant_h
     await register(world)
     storm = Storm(world, Ledger(tmp_path / "ledger"), seed, STORM_S)
     try:
-        async with configured(world, REPLY_TIMEOUT, f"{REPLY_TIMEOUT}\n{SHORT_TOKENS}"):
-            await storm.rage()
-            daemon = await storm.calm()
+        await storm.rage()
+        daemon = await storm.calm()
         await until_nothing_is_left(world)
         await let_every_loop_pass(world, daemon)  # what the last events brought is written now
         at_rest = await everything_written(world)
