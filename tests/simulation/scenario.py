@@ -73,6 +73,7 @@ class Scenario:
     `acts`: acts of chaos at given times, by name. `without`: loops that nobody runs. `burst`: all runs are there from the start.
     `outages`: beside those of the seed.
     `with_trainer`: another system works on the cluster. `strange_s`: how long tasks run that are not ours.
+    `shuffled`: the seed turns the ready queue of the event loop.
     `with_earlier_version`: half of the replicas begin as an earlier version of the product.
     `events_kept`: no event is lost or late. `rest_s`: for how long nothing may be written at the end.
     """
@@ -94,6 +95,7 @@ class Scenario:
     with_leases: bool = False
     without: frozenset[str] = frozenset()
     aims: int = AIMS
+    shuffled: bool = False
     with_earlier_version: bool = False
     with_trainer: bool = True
     strange_s: float = 2000.0
@@ -111,9 +113,11 @@ class Scenario:
         return plan
 
     def _outages(self, plan: FaultPlan) -> Iterator[Outage]:
-        """Minutes without tables, minutes without the permission to launch, and now and then more than an hour without anything."""
+        """Minutes without tables, for all or for workers only, or without the permission to launch; sometimes an hour without any."""
         begin_s = 0.9 * self.calm_from_s * plan.draw("tables")
         yield Outage(begin_s, begin_s + 400, calls=TABLE_CALLS)
+        begin_s = 0.9 * self.calm_from_s * plan.draw("workers' table")
+        yield Outage(begin_s, begin_s + 300, calls=("UpdateItem",), daemons=False)
         begin_s = 0.9 * self.calm_from_s * plan.draw("permission")
         yield Outage(begin_s, begin_s + (900 if plan.weather is Weather.LAUNCHES else 200), Fate.DENIED, ("RunTask",))
         if self.seed % OUTAGE_EVERY == 0:
@@ -130,6 +134,7 @@ def mixed(seed: int) -> Scenario:
         replicas=1 + seed % 3,
         with_events=seed % 4 != 3 and seed % 10 != 5,
         with_leases=seed % 4 == 2,
+        shuffled=seed % 2 == 1,
         with_earlier_version=seed % 5 == 1,
         acts=((1000.0, "strangers"),) if seed % STRANGERS_EVERY == 4 else (),
     )

@@ -149,8 +149,8 @@ class TaskHistory:
             then = {**fresh, "tasks": [self._described(task, at) for task in fresh["tasks"]]}
             return self._without(then, self._forgettable(then)) if lag_s > FORGETS_FROM_LAG_S else then
         wanted = request.get("startedBy")
-        then = [arn for arn in self.states if self._ran(arn, at, wanted)]
-        return {**fresh, "taskArns": then[:100]} if "nextToken" not in fresh else fresh
+        listed = [arn for arn in self.states if self._ran(arn, at, wanted)]
+        return {**fresh, "taskArns": listed[:100]} if "nextToken" not in fresh else fresh
 
     def seen(self, operation: str, fresh: dict[str, Any]) -> dict[str, Any]:
         """The answer that is up to date; while ECS is looked for in the wrong region, it knows of nothing."""

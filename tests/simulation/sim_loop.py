@@ -2,8 +2,8 @@
 
 Every asyncio handle belongs to the host in whose context it was made. A crash drops the host's handles and keeps its tasks
 referenced, so that nothing of it runs any more: no `finally`, no `except CancelledError`. Interleavings come from the
-latencies that the network draws from the seed; the ready queue itself stays first come, first served, so that one seed gives
-one trace on every version of CPython.
+latencies that the network draws from the seed and, where asked for, from the seed's turn of the ready queue. One seed gives
+one trace; without the turn, the same on every version of CPython (with it, it depends on how asyncio divides work into rounds).
 """
 
 import asyncio
@@ -14,6 +14,9 @@ from asyncio import events
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any
+
+SHUFFLED_ROUNDS = 4
+"""One round in so many begins elsewhere than with whoever was ready first."""
 
 HOST: "contextvars.ContextVar[Host | None]" = contextvars.ContextVar("HOST", default=None)
 
@@ -38,11 +41,13 @@ class Host:
 
 
 class SimLoop(asyncio.SelectorEventLoop):
-    """`time()` is virtual, in seconds from 0; it moves only when nothing is ready."""
+    """`time()` is virtual, in seconds from 0; it moves only when nothing is ready. `shuffled`: the seed turns the ready queue."""
 
-    def __init__(self) -> None:
+    def __init__(self, seed: int, *, shuffled: bool) -> None:
         self.virtual_s = 0.0
         super().__init__()
+        self._seed = seed
+        self._shuffled = shuffled
         self._graveyard: list[Any] = []  # kept: letting go of a suspended coroutine would run its `finally`
         self._over = False
 
@@ -50,7 +55,7 @@ class SimLoop(asyncio.SelectorEventLoop):
         return self.virtual_s
 
     def _run_once(self) -> None:
-        """One round: what is ready, or else what falls due next. Ours, so that it is the same on every version of CPython."""
+        """One round: what is ready, or else what falls due next. Ours, so that it does not depend on the version of CPython."""
         ready, scheduled = self._ready, self._scheduled  # type: ignore[attr-defined] # the loop's own queues
         while not ready:
             if not scheduled:
@@ -64,6 +69,10 @@ class SimLoop(asyncio.SelectorEventLoop):
             timer = heapq.heappop(scheduled)
             timer._scheduled = False
             ready.append(timer)
+        if self._shuffled and len(ready) > 1:
+            draw = hash((self._seed, self.virtual_s, len(ready)))  # of numbers only: the same in every process
+            if draw % SHUFFLED_ROUNDS == 0:
+                ready.rotate(draw // SHUFFLED_ROUNDS % len(ready))
         for _ in range(len(ready)):
             handle = ready.popleft()
             if not handle._cancelled:

@@ -12,11 +12,7 @@ BRANCHES: tuple[str, ...] = (
     *("QUEUED->LAUNCHING", "LAUNCHING->RUNNING", "LAUNCHING->QUEUED", "LAUNCHING->FAILED", "LAUNCHING->CANCELLED"),
     *("RUNNING->SUCCEEDED", "RUNNING->FAILED", "RUNNING->CANCELLED", "RUNNING->QUEUED", "QUEUED->CANCELLED"),
     *("USER_ERROR", "NO_RESULT", "OUT_OF_MEMORY", "SHUTDOWN", "STOPPED", "TIMED_OUT", "LOST", "LAUNCH_PERMISSION"),
-    *(
-        "launched: RunTask answered",
-        "launched: the token's earlier call had made the task",
-        "launched: found by startedBy",
-    ),
+    *("launched: RunTask answered", "launched: found by startedBy"),
     *("launch undecided", "launch failed: throttled CAPACITY", "launch failed: retryable CAPACITY"),
     "launch failed: permanent LAUNCH_PERMISSION",
     *("rule claim_refused", "rule worker_result", "rule our_cause", "rule spot", "rule infrastructure"),

@@ -46,7 +46,7 @@ def test_no_seed_violates_an_invariant(seed: int) -> None:
 
 
 def test_one_seed_gives_one_trace_in_another_process_with_another_hash_seed() -> None:
-    command = [sys.executable, "-m", "tests.simulation", "--seed", "2", "--digest"]
+    command = [sys.executable, "-m", "tests.simulation", "--seed", "3", "--digest"]
     digests = {
         subprocess.run(
             command, cwd=ROOT, env={**os.environ, "PYTHONHASHSEED": noise}, check=True, capture_output=True, text=True
@@ -54,7 +54,7 @@ def test_one_seed_gives_one_trace_in_another_process_with_another_hash_seed() ->
         for noise in ("1", "2")
     }
     assert len(digests) == 1
-    assert digests.pop().startswith("2 ")
+    assert digests.pop().startswith("3 ")
 
 
 def test_without_any_event_polling_alone_brings_every_run_to_its_end() -> None:

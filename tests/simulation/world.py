@@ -33,7 +33,7 @@ class World:
 
     def __init__(self, scenario: Scenario) -> None:
         self.scenario = scenario
-        self.loop = SimLoop()
+        self.loop = SimLoop(scenario.seed, shuffled=scenario.shuffled)
         self.plan = scenario.fault_plan()
         self.clock = SimClock(self.loop)
         self.net = Network(self.loop, self.plan, self.crash, self._throttled)
