@@ -38,7 +38,7 @@ ACTS = (
     "surplus",
     "surplus",
 )
-"""What may happen by chance. The others only by order: `strangers`, `amnesia`, and what befalls the holder of a lease."""
+"""What may happen by chance. The others only by order: `strangers`, `amnesia`, `no_room`, and what befalls the holder of a lease."""
 
 
 class Chaos:
@@ -131,6 +131,10 @@ class Chaos:
     def _no_capacity(self, step: int) -> None:
         kind = FaultKind.LAUNCH_FAILURE if self.world.plan.draw("body", step) < 0.5 else FaultKind.START_FAILURE
         self.world.model.faults.add(Fault(kind=kind, calls=2))
+
+    def _no_room(self, step: int) -> None:
+        """No capacity for the next launches, said in the answer."""
+        self.world.model.faults.add(Fault(kind=FaultKind.LAUNCH_FAILURE, calls=4))
 
     def _surplus(self, step: int) -> None:
         """Somebody else, an older version of ours say, launches an attempt that we launch too: with a token of its own."""

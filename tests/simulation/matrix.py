@@ -44,7 +44,7 @@ ROWS = (
     Row("daemon PutItem lease", needs="leases", own_aims=8),
     Row("worker GetItem"),
     Row("worker UpdateItem"),
-    Row("worker PutObject", own_aims=5),
+    Row("worker PutObject", own_aims=8),
     Row("client PutItem"),
     Row("client GetItem", own_aims=2),
     Row("client UpdateItem", own_aims=2),

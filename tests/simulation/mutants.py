@@ -126,6 +126,15 @@ def _definite_always() -> Any:
     return replaced(lifecycle, "launch_failed", failed)
 
 
+def _never_settles() -> Any:
+    honest = lifecycle.launch_failed
+
+    def failed(run: Any, failure: Any, *args: Any, **kwargs: Any) -> Any:
+        return honest(run, replace(failure, settles_token=False), *args, **kwargs)
+
+    return replaced(lifecycle, "launch_failed", failed)
+
+
 def _result_ignores_cancel() -> Any:
     honest = lifecycle.commit_result
 
@@ -388,6 +397,18 @@ LATE_ANSWER: dict[str, Any] = {
 }
 """The last send of a token is the first to reach ECS, and its answer is lost."""
 
+NO_CAPACITY_AND_NO_ANSWER: dict[str, Any] = {
+    **CALM,
+    "burst": True,
+    "runs": 4,
+    "acts": ((0.0, "no_room"),),
+    "outages": (Outage(0, 100, Fate.TIMEOUT_APPLIED, ("RunTask",)),),
+    "calm_from_s": 300.0,
+    "give_up_s": 2400.0,
+    "with_trainer": False,
+}
+"""ECS answers that there is no capacity, the answer is lost, and each replay is told the same."""
+
 RESULTS_IN_S3: dict[str, Any] = {
     "with_events": False,
     "acts": (),
@@ -472,6 +493,12 @@ MUTANTS: tuple[Mutant, ...] = (
         "a task that ECS does not show yet may still come",
         _policies("LAUNCHING", not_found_grace_s=0.0),
         LATE_ANSWER,
+    ),
+    Mutant(
+        "body_failure_settles",
+        "a failure that ECS remembers for a token does not keep its run for the token's life",
+        _never_settles,
+        NO_CAPACITY_AND_NO_ANSWER,
     ),
     Mutant("launch_tries_bounded", "launch tries have a bound of their own", _tries_unbounded, NO_CAPACITY),
     Mutant("infra_failures_bounded", "infrastructure failures have a bound of their own", _infrastructure_unbounded),

@@ -117,7 +117,7 @@ class Scenario:
         begin_s = 0.9 * self.calm_from_s * plan.draw("tables")
         yield Outage(begin_s, begin_s + 400, calls=TABLE_CALLS)
         begin_s = 0.9 * self.calm_from_s * plan.draw("workers' table")
-        yield Outage(begin_s, begin_s + 300, calls=("UpdateItem",), daemons=False)
+        yield Outage(begin_s, begin_s + 600, calls=("UpdateItem",), daemons=False)
         begin_s = 0.9 * self.calm_from_s * plan.draw("permission")
         yield Outage(begin_s, begin_s + (900 if plan.weather is Weather.LAUNCHES else 200), Fate.DENIED, ("RunTask",))
         if self.seed % OUTAGE_EVERY == 0:
