@@ -30,6 +30,7 @@ ACTS = (
     "stall_daemon",
     "drain_daemon",
     "break_task",
+    "spot_burst",
     "no_capacity",
     "kill_worker",
     "meddle",
@@ -126,6 +127,14 @@ class Chaos:
                 self.world.loop.crash(self.world.agent.containers[arn].host)
         else:
             self.world.model.retire(arn, now)
+        self.world.woken.set()
+
+    def _spot_burst(self, step: int) -> None:
+        """Spot takes everything back at once."""
+        self.world.net.say("Spot reclaims every task of its own")
+        for arn, task in self.world.model.tasks.items():
+            if task.last_status is Status.RUNNING and task.capacity is Capacity.FARGATE_SPOT:
+                self.world.model.interrupt_spot(arn, self.world.clock.now())
         self.world.woken.set()
 
     def _no_capacity(self, step: int) -> None:

@@ -359,8 +359,8 @@ def _any_installation() -> Any:
 def _tries_unbounded() -> Any:
     honest = lifecycle._next_try
 
-    def next_try(run: Any, failure_class: Any, message: str, policy: Any, **kwargs: Any) -> Any:
-        return honest(run, failure_class, message, replace(policy, max_launch_tries=10**6), **kwargs)
+    def next_try(run: Any, failure: Any, policy: Any, **kwargs: Any) -> Any:
+        return honest(run, failure, replace(policy, max_launch_tries=10**6), **kwargs)
 
     return replaced(lifecycle, "_next_try", next_try)
 
