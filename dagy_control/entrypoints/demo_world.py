@@ -12,7 +12,6 @@ from typing import Any, TypeVar
 import aiohttp
 
 from dagy_control.entrypoints.local_stack import LocalStack
-from dagy_control.entrypoints.policies import request_policy
 from dagy_control.entrypoints.wiring import Ports
 from dagy_control.errors import DagyError
 from dagy_control.model.flow_templates import Json
@@ -20,7 +19,7 @@ from dagy_control.model.resources import CapacityProvider
 from dagy_control.model.runs import Run, RunStatus
 from dagy_control.model.tasks import TaskIdentity
 from dagy_control.ports.tasks import Started
-from dagy_control.requests.launch import Launcher, LaunchOrder
+from dagy_control.requests.orders import LaunchOrder
 
 T = TypeVar("T")
 
@@ -41,7 +40,7 @@ class DemoWorld:
         self.stack = stack
         self.ports = ports
         self._session = session
-        self._launcher = Launcher(ports.flows, ports.writer, ports.clock, request_policy(ports.settings), ports.new_id)
+        self._launcher = ports.launcher()
 
     async def launch(
         self, flow_name: str, org_id: str, batch: str, *, max_attempts: int = 1, **parameters: Json

@@ -76,25 +76,31 @@ def retry_policy(settings: Settings) -> RetryPolicy:
     )
 
 
+def launch_target(settings: Settings) -> LaunchTarget:
+    """Where and as what attempts are launched. What `missing_for_launch()` names is empty in it."""
+    ecs = settings.ecs
+    return LaunchTarget(
+        installation=settings.installation,
+        cluster=ecs.cluster_arn or "",
+        task_definition=ecs.task_definition,
+        container_name=ecs.container_name,
+        subnets=ecs.subnets,
+        security_groups=ecs.security_groups,
+        assign_public_ip=ecs.assign_public_ip,
+        provider_weights=ecs.capacity_providers,
+        default_size=_sizes(settings)[ecs.default_profile],
+        execution_role_arn=ecs.execution_role_arn,
+        task_role_arn=ecs.task_role_arn,
+        spot_fallback_after_tries=settings.launching.spot_fallback_after_tries,
+        worker_environment=worker_environment(settings),
+    )
+
+
 def launch_policy(settings: Settings) -> LaunchPolicy:
     """All that launching is told. `missing_for_launch()` must be empty."""
-    ecs, launching = settings.ecs, settings.launching
+    launching = settings.launching
     return LaunchPolicy(
-        target=LaunchTarget(
-            installation=settings.installation,
-            cluster=ecs.cluster_arn or "",
-            task_definition=ecs.task_definition,
-            container_name=ecs.container_name,
-            subnets=ecs.subnets,
-            security_groups=ecs.security_groups,
-            assign_public_ip=ecs.assign_public_ip,
-            provider_weights=ecs.capacity_providers,
-            default_size=_sizes(settings)[ecs.default_profile],
-            execution_role_arn=ecs.execution_role_arn,
-            task_role_arn=ecs.task_role_arn,
-            spot_fallback_after_tries=launching.spot_fallback_after_tries,
-            worker_environment=worker_environment(settings),
-        ),
+        target=launch_target(settings),
         limits=AdmissionLimits(
             max_concurrent_tasks=launching.max_concurrent_tasks,
             max_per_org=launching.max_per_org,
@@ -199,6 +205,7 @@ def request_policy(settings: Settings) -> RequestPolicy:
         executors={"ecs": Executor("ecs", settings.ecs.missing_for_launch())},
         profiles=_sizes(settings),
         default_profile=settings.ecs.default_profile,
+        frame=launch_target(settings),
     )
 
 

@@ -1,4 +1,4 @@
-"""`dagy-control runs`: launch, list, show, cancel."""
+"""`dagy-control runs`: launch, retry, list, show, cancel."""
 
 import json
 import sys
@@ -7,17 +7,17 @@ from typing import Annotated, Any
 
 import typer
 
-from dagy_control.entrypoints.command import ConfigOption, JsonOption, console, with_ports
-from dagy_control.entrypoints.policies import request_policy
+from dagy_control.entrypoints.command import ConfigOption, JsonOption, console, errors_as_sentences, with_ports
 from dagy_control.entrypoints.records import run_document, task_run_document
-from dagy_control.entrypoints.runs_view import replay_note, run_page, runs_table
+from dagy_control.entrypoints.runs_view import key_used_before, replay_note, run_page, runs_table
 from dagy_control.entrypoints.wiring import Ports
 from dagy_control.model.flow_templates import Json
 from dagy_control.model.runs import Run
 from dagy_control.model.task_runs import TaskRun
 from dagy_control.requests.cancel import cancel as cancel_run
-from dagy_control.requests.launch import Launcher, LaunchOrder
+from dagy_control.requests.orders import LaunchOrder
 from dagy_control.requests.refusals import RequestRefused
+from dagy_control.requests.retry import retry as retry_run
 
 app = typer.Typer(name="runs", help="Launch runs, and see what became of them.", no_args_is_help=True)
 
@@ -45,9 +45,7 @@ def launch(
     as_json: JsonOption = False,
 ) -> None:
     """Queue a run; the daemon launches it within a second or two."""
-
-    async def work(ports: Ports) -> Run:
-        launcher = Launcher(ports.flows, ports.writer, ports.clock, request_policy(ports.settings), ports.new_id)
+    with errors_as_sentences():
         order = LaunchOrder(
             flow_name=flow_name,
             org_id=org_id,
@@ -63,15 +61,32 @@ def launch(
             priority=priority,
             max_attempts=max_attempts,
         )
-        return await launcher.submit(order)
+
+    async def work(ports: Ports) -> Run:
+        return await ports.launcher().submit(order)
 
     run = with_ports(config, work)
-    if note := replay_note(run, flow_name, _parameters(parameter or [])):
+    if note := replay_note(run, order):
         print(note, file=sys.stderr)
-    if as_json:
-        print(json.dumps(run_document(run), indent=2))
-    else:
-        print(f"{run.run_id} is {run.status}; follow it with: dagy-control runs show {run.run_id}")
+    _print_launched(run, as_json=as_json)
+
+
+@app.command()
+def retry(
+    run_id: str,
+    idempotency_key: Annotated[str | None, typer.Option(help="The same key gives the same run.")] = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Queue a run that is over once more, as a new run: same flow version, parameters, executor, size and environment."""
+
+    async def work(ports: Ports) -> Run:
+        return await retry_run(ports.launcher(), run_id, idempotency_key=idempotency_key)
+
+    run = with_ports(config, work)
+    if run.retry_of != run_id:
+        print(key_used_before(run), file=sys.stderr)
+    _print_launched(run, as_json=as_json)
 
 
 @app.command("list")
@@ -136,6 +151,13 @@ def cancel(run_id: str, config: ConfigOption = None, as_json: JsonOption = False
         print(f"{run.run_id} is {run.status}")
     else:
         print(f"{run.run_id} is {run.status}; its cancel is on record")
+
+
+def _print_launched(run: Run, *, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(run_document(run), indent=2))
+    else:
+        print(f"{run.run_id} is {run.status}; follow it with: dagy-control runs show {run.run_id}")
 
 
 def _pair(text: str, option: str) -> tuple[str, str]:

@@ -3,8 +3,7 @@
 What a user's error, a person's stop reason or another system's record says is shown as it is: it is no markup.
 """
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 
 from rich.box import SIMPLE_HEAD
@@ -13,9 +12,9 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from dagy_control.model.failures import CLASSES
-from dagy_control.model.flow_templates import Json
 from dagy_control.model.runs import Run, RunStatus
 from dagy_control.model.task_runs import TaskRun
+from dagy_control.requests.orders import LaunchOrder, is_answered_by
 
 STATUS_COLOURS = {
     RunStatus.QUEUED: "cyan",
@@ -53,10 +52,13 @@ def run_page(run: Run, task_runs: Sequence[TaskRun]) -> Group:
     return Group(title, *facts, *tables)
 
 
-def replay_note(run: Run, flow_name: str, parameters: Mapping[str, Json]) -> str:
-    """What to tell who launched `flow_name` and got the run that an idempotency key had made for something else; else ""."""
-    if run.flow_name == flow_name and json.loads(run.parameters) == parameters:
-        return ""
+def replay_note(run: Run, order: LaunchOrder) -> str:
+    """What to tell who gave the order and got the run that its idempotency key had made for something else; else ""."""
+    return "" if is_answered_by(order, run) else key_used_before(run)
+
+
+def key_used_before(run: Run) -> str:
+    """What an idempotency key of somebody's made before."""
     return (
         f"note: the key {run.idempotency_key!r} was used before, for {run.flow_name} with {run.parameters}: "
         "this is that run, nothing new is launched"
@@ -75,6 +77,7 @@ def _facts(run: Run) -> list[tuple[str, str]]:
         ("size", " ".join(filter(None, (size, run.capacity_provider)))),
         ("task", run.external_id),
         ("seconds", run.duration_seconds),
+        ("retry of", run.retry_of),
         ("cancel", f"requested {_time(run.cancel_requested_at)}" if run.cancel_requested_at else None),
         ("exit code", run.exit_code),
         ("class", run.failure_class),

@@ -18,11 +18,12 @@ from dagy_control.adapters.s3_artifacts import S3Artifacts, S3Results
 from dagy_control.adapters.session import AwsClients, Service
 from dagy_control.adapters.sqs_events import SqsTaskEvents
 from dagy_control.config import Settings
-from dagy_control.entrypoints.policies import client_policy
+from dagy_control.entrypoints.policies import client_policy, request_policy
 from dagy_control.kernel.clock import Clock, SystemClock
 from dagy_control.kernel.limiter import Limiter
 from dagy_control.kernel.record_writer import RecordWriter
 from dagy_control.kernel.telemetry import ApiCallMetrics, LimiterMetrics
+from dagy_control.requests.launch import Launcher, RequestPorts
 
 COMMAND_SHARE = 0.1
 """The part of the account's API budget that a command run by hand takes, beside a daemon that has the rest."""
@@ -62,6 +63,11 @@ class Ports:
             queue_url=queue_url,
             visibility_timeout_s=self.settings.events.visibility_timeout_s,
         )
+
+    def launcher(self) -> Launcher:
+        """Who takes launch requests, under these settings."""
+        ports = RequestPorts(flows=self.flows, runs=self.runs, writer=self.writer, clock=self.clock, new_id=self.new_id)
+        return Launcher(ports, request_policy(self.settings))
 
 
 @asynccontextmanager

@@ -1,20 +1,15 @@
-"""The RunTask request of an attempt: ECS's own parameters, as they are stored and sent. Pure.
-
-Only what is whitelisted here becomes an override: a user's input never does as it is ("RunTask", ECS API reference).
-"""
+"""The RunTask request of an attempt: ECS's own parameters, as they are stored and sent. Pure."""
 
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-from dagy_control.model.resources import PROVIDER_VARIABLE, CapacityProvider, TaskSize, choose_provider
+from dagy_control.model.overrides import WorkerFrame, overrides_of, overrides_problem
+from dagy_control.model.resources import PROVIDER_VARIABLE, CapacityProvider, choose_provider
 from dagy_control.model.runs import Run, launch_token
 from dagy_control.model.tasks import STARTED_BY_MAX_CHARACTERS, TaskIdentity
-
-OVERRIDES_MAX_CHARACTERS = 8192
-"""ECS refuses longer overrides, counted as JSON."""
 
 TAG_VALUE_MAX_CHARACTERS = 256
 """ECS refuses a longer value of a tag ("Tag", API reference)."""
@@ -23,22 +18,17 @@ _STARTED_BY = re.compile(r"[A-Za-z0-9/_-]+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LaunchTarget:
+class LaunchTarget(WorkerFrame):
     """Where and as what attempts are launched: what the settings say, frozen."""
 
     installation: str
     cluster: str
     task_definition: str
-    container_name: str
     subnets: Sequence[str]
     security_groups: Sequence[str]
     assign_public_ip: bool
     provider_weights: Mapping[str, int]
-    default_size: TaskSize
-    execution_role_arn: str | None = None
-    task_role_arn: str | None = None
     spot_fallback_after_tries: int = 2
-    worker_environment: Mapping[str, str] = field(default_factory=dict)
 
 
 def provider_for(run: Run, target: LaunchTarget) -> str:
@@ -55,32 +45,6 @@ def provider_for(run: Run, target: LaunchTarget) -> str:
 
 def run_task_request(run: Run, provider: str, target: LaunchTarget) -> dict[str, Any]:
     """The RunTask parameters of the run's current attempt and try. Same record and target, same request, to the letter."""
-    environment = {
-        **target.worker_environment,
-        **run.environment,
-        "DAGY_RUN_ID": run.run_id,
-        "DAGY_ATTEMPT": str(run.attempt),
-        "DAGY_CORRELATION_ID": run.correlation_id,
-    }
-    size = TaskSize(
-        run.cpu or target.default_size.cpu, run.memory or target.default_size.memory_mib, run.ephemeral_storage_gib
-    )
-    overrides: dict[str, Any] = {
-        "containerOverrides": [
-            {
-                "name": target.container_name,
-                "environment": [{"name": name, "value": value} for name, value in sorted(environment.items())],
-            }
-        ],
-        "cpu": str(size.cpu),
-        "memory": str(size.memory_mib),
-    }
-    if size.ephemeral_storage_gib is not None:
-        overrides["ephemeralStorage"] = {"sizeInGiB": size.ephemeral_storage_gib}
-    if target.execution_role_arn:
-        overrides["executionRoleArn"] = target.execution_role_arn
-    if target.task_role_arn:
-        overrides["taskRoleArn"] = target.task_role_arn
     tags = {
         "run_id": run.run_id,
         "org_id": run.org_id,
@@ -103,19 +67,15 @@ def run_task_request(run: Run, provider: str, target: LaunchTarget) -> dict[str,
                 "assignPublicIp": "ENABLED" if target.assign_public_ip else "DISABLED",
             }
         },
-        "overrides": overrides,
+        "overrides": overrides_of(run, target),
         "tags": [{"key": key, "value": value} for key, value in tags.items()],
     }
 
 
 def problem_of(request: Mapping[str, Any]) -> str | None:
     """Why ECS would refuse the request for its form; None when it would not. Checked before the call, so that it is never half sent."""
-    length = len(json.dumps(request["overrides"]))
-    if length > OVERRIDES_MAX_CHARACTERS:
-        return (
-            f"the overrides take {length} characters of JSON, ECS allows {OVERRIDES_MAX_CHARACTERS}: pass less in the "
-            "environment, for instance a reference to a parameter instead of its value"
-        )
+    if problem := overrides_problem(request["overrides"]):
+        return problem
     started_by = request["startedBy"]
     if len(started_by) > STARTED_BY_MAX_CHARACTERS or not _STARTED_BY.fullmatch(started_by):
         return (

@@ -1,6 +1,5 @@
 """What a run's environment may hold. Pure."""
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 
@@ -8,8 +7,6 @@ from dagy_control.model.resources import PROVIDER_VARIABLE
 from dagy_control.requests.refusals import RequestRefused
 
 VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
-ENVIRONMENT_MAX_CHARACTERS = 6_000
-"""Of the 8,192 characters of JSON that ECS allows for all overrides; the rest is for ours."""
 
 LOG_LEVEL = "DAGY_LOG_LEVEL"
 """The only variable of our own that a run's environment may set."""
@@ -18,7 +15,7 @@ LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
 
 def check_environment(environment: Mapping[str, str], providers: Sequence[str]) -> None:
-    """Refuse what no worker could be started with, what is ours, and what does not fit into ECS's overrides."""
+    """Refuse what no worker could be started with, and what is ours. Its length is judged with all that is overridden."""
     for name in environment:
         if not VARIABLE_NAME.fullmatch(name):
             raise _refused(f"{name!r} is no name of an environment variable")
@@ -29,15 +26,6 @@ def check_environment(environment: Mapping[str, str], providers: Sequence[str]) 
         raise _refused(f"{LOG_LEVEL} must be one of {', '.join(LOG_LEVELS)}, not {level!r}")
     if provider is not None and provider not in providers:
         raise _refused(f"{PROVIDER_VARIABLE} must be one of {', '.join(providers)}, not {provider!r}")
-    entries = {name: len(json.dumps({"name": name, "value": value})) for name, value in environment.items()}
-    length = sum(entries.values()) + 2 * len(entries)
-    if length > ENVIRONMENT_MAX_CHARACTERS:
-        sizes = sorted(((len(json.dumps(value)) - 2, name) for name, value in environment.items()), reverse=True)
-        listed = ", ".join(f"{name} {size}" for size, name in sizes[:10])
-        raise _refused(
-            f"the environment takes {length} characters of JSON, {ENVIRONMENT_MAX_CHARACTERS} fit into ECS's overrides; "
-            f"by variable: {listed}"
-        )
 
 
 def _refused(message: str) -> RequestRefused:

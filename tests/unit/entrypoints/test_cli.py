@@ -220,6 +220,7 @@ COMMANDS = [
     ["runs", "list", "--correlation-id", "b"],
     ["runs", "show", "r1"],
     ["runs", "cancel", "r1"],
+    ["runs", "retry", "r1"],
     ["flows", "list", "--org", "acme"],
     ["orphans", "scan"],
     ["tables", "create"],

@@ -1,6 +1,7 @@
 """Runs as people read them: whatever a user's error says comes out as it is."""
 
 import sys
+from dataclasses import replace
 from io import StringIO
 
 import pytest
@@ -11,6 +12,7 @@ from dagy_control.entrypoints.runs_view import replay_note, run_page, runs_table
 from dagy_control.model.failures import CLASSES
 from dagy_control.model.runs import FailureClass, RunStatus, Transition
 from dagy_control.model.task_runs import TaskRun
+from dagy_control.requests.orders import LaunchOrder
 from tests.builders import NOW, a_run
 
 MARKUP = "ValueError: no [/b] and no [red]list[0]"
@@ -85,6 +87,13 @@ def test_a_task_without_an_end_is_told_apart_from_one_that_runs(
 
 def test_a_key_that_was_used_for_something_else_is_noted() -> None:
     run = a_run(idempotency_key="nightly", parameters='{"day": "1"}')
-    assert replay_note(run, run.flow_name, {"day": "1"}) == ""
-    assert '\'nightly\' was used before, for etl with {"day": "1"}' in replay_note(run, run.flow_name, {"day": "2"})
-    assert replay_note(run, "other", {"day": "1"}) != ""
+    order = LaunchOrder(org_id=run.org_id, flow_name=run.flow_name, parameters={"day": "1"})
+    assert replay_note(run, order) == ""
+    other = replay_note(run, replace(order, parameters={"day": "2"}))
+    assert '\'nightly\' was used before, for etl with {"day": "1"}' in other
+    assert replay_note(run, replace(order, flow_name="other")) != ""
+
+
+def test_a_retry_shows_which_run_it_is_a_retry_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "retry of         r0" in printed(run_page(a_run(retry_of="r0"), []), monkeypatch)
+    assert "retry of" not in printed(run_page(a_run(), []), monkeypatch)

@@ -4,85 +4,23 @@ import json
 import uuid
 from collections.abc import Mapping
 from dataclasses import replace
-from itertools import count
 from typing import Any
 
 import pytest
 
 from dagy_control.errors import Conflict, Transient
-from dagy_control.launching.request import run_task_request
-from dagy_control.model.flows import FlowRecord, FlowSpec, FlowStatus, ParameterSpec
-from dagy_control.model.resources import TaskSize
-from dagy_control.model.runs import Run, RunStatus
-from dagy_control.requests.environment import ENVIRONMENT_MAX_CHARACTERS
-from dagy_control.requests.executors import Executor
-from dagy_control.requests.launch import Launcher, RequestPolicy
-from dagy_control.requests.refusals import RequestRefused
-from tests.builders import NOW, target, writer_of
-from tests.fakes.clock import VirtualClock
-from tests.fakes.flows import FakeFlows
-from tests.fakes.runs import FakeRuns
+from dagy_control.launching.request import problem_of, run_task_request
+from dagy_control.model.flows import FlowStatus
+from dagy_control.model.overrides import VARIABLES_NAMED_MAX
+from dagy_control.model.runs import RunStatus
+from tests.builders import NOW, target
+from tests.requesting import POLICY, Requesting, a_flow
 
 DOWN = Transient("the table is down")
-POLICY = RequestPolicy(
-    executors={"ecs": Executor("ecs")},
-    profiles={"small": TaskSize(256, 512), "medium": TaskSize(1024, 2048)},
-    default_profile="medium",
-)
-
-
-def a_flow(name: str = "etl", version: str = "1", status: FlowStatus = FlowStatus.ACTIVE) -> FlowRecord:
-    spec = FlowSpec(
-        name=name,
-        version=version,
-        import_path="etl:etl",
-        parameters=(ParameterSpec("day", required=False, default="today"), ParameterSpec("table", required=False)),
-    )
-    return FlowRecord(
-        org_id="acme",
-        flow_name=name,
-        flow_version=version,
-        spec=spec,
-        import_path=spec.import_path,
-        artifact_s3_uri="s3://b/k",
-        artifact_sha256="0" * 64,
-        artifact_size_bytes=1,
-        status=status,
-        registered_at=NOW,
-    )
-
-
-class World:
-    """Flows, runs, and a launcher whose new ids are known."""
-
-    def __init__(self, *flows: FlowRecord, policy: RequestPolicy = POLICY) -> None:
-        self.clock = VirtualClock()
-        self.runs = FakeRuns()
-        self.flows = FakeFlows(*(flows or (a_flow(),)))
-        numbers = count(1)
-        self.launcher = Launcher(
-            self.flows,
-            writer_of(self.runs, self.clock),
-            self.clock,
-            policy,
-            lambda: f"00000000-0000-4000-8000-{next(numbers):012d}",
-        )
-
-    async def launch(self, **order: Any) -> Run:
-        order = {"flow_name": "etl", "org_id": "acme", **order}
-        return await self.clock.run(self.launcher.launch(**order), limit_s=60)
-
-    async def refusal(self, **order: Any) -> RequestRefused:
-        """Why the order is refused; nothing may have been written."""
-        with pytest.raises(RequestRefused) as refused:
-            await self.launch(**order)
-        assert self.runs.records == {}
-        assert "create" not in self.runs.calls
-        return refused.value
 
 
 async def test_the_runbooks_call_queues_a_run() -> None:
-    world = World()
+    world = Requesting()
     run = await world.launch(
         parameters={"day": "2026-01-01"},
         workload_profile="small",
@@ -106,7 +44,7 @@ async def test_the_runbooks_call_queues_a_run() -> None:
 
 
 async def test_the_same_key_gives_the_same_run_and_writes_once() -> None:
-    world = World()
+    world = Requesting()
     first = await world.launch(idempotency_key="nightly-2026-01-01")
     again = await world.launch(idempotency_key="nightly-2026-01-01", parameters={"day": "other"})
     assert again == first
@@ -114,7 +52,7 @@ async def test_the_same_key_gives_the_same_run_and_writes_once() -> None:
 
 
 async def test_a_keys_run_id_is_a_uuid5_of_organisation_and_key() -> None:
-    world = World()
+    world = Requesting()
     run = await world.launch(idempotency_key="k")
     assert uuid.UUID(run.run_id).version == 5
     assert run.run_id == str(uuid.uuid5(uuid.uuid5(uuid.NAMESPACE_OID, "acme"), "k"))
@@ -122,32 +60,32 @@ async def test_a_keys_run_id_is_a_uuid5_of_organisation_and_key() -> None:
 
 
 async def test_one_key_in_two_organisations_is_two_runs() -> None:
-    world = World(a_flow(), replace(a_flow(), org_id="emca"))
+    world = Requesting(a_flow(), replace(a_flow(), org_id="emca"))
     assert (await world.launch(idempotency_key="k")).run_id != (
         await world.launch(idempotency_key="k", org_id="emca")
     ).run_id
 
 
 async def test_without_a_key_two_launches_are_two_runs() -> None:
-    world = World()
+    world = Requesting()
     assert (await world.launch()).run_id != (await world.launch()).run_id
 
 
 @pytest.mark.parametrize("key", ["", "   ", "k" * 257], ids=["empty", "blank", "endless"])
 async def test_a_key_that_cannot_tell_two_launches_apart_is_refused(key: str) -> None:
     """An empty one comes from an unset shell variable, and would give everybody's first run to everybody."""
-    assert (await World().refusal(idempotency_key=key)).field == "idempotency_key"
+    assert (await Requesting().refusal(idempotency_key=key)).field == "idempotency_key"
 
 
 async def test_a_lost_reply_of_create_is_a_success_and_one_run() -> None:
-    world = World()
+    world = Requesting()
     world.runs.next_error("create", DOWN, applied=True)
     run = await world.launch()
     assert world.runs.records == {run.run_id: run}
 
 
 async def test_a_table_that_stays_down_raises_and_the_same_key_repairs_it() -> None:
-    world = World()
+    world = Requesting()
     world.runs.next_error("create", DOWN, times=3)
     world.runs.next_error("create", DOWN, applied=True)
     with pytest.raises(Transient):
@@ -157,7 +95,7 @@ async def test_a_table_that_stays_down_raises_and_the_same_key_repairs_it() -> N
 
 
 async def test_an_id_that_is_taken_without_a_key_is_an_error_and_not_somebody_elses_run() -> None:
-    world = World()
+    world = Requesting()
     run = await world.launch()
     taken = replace(run, run_id="00000000-0000-4000-8000-000000000002", op_id="another")
     world.runs.seed(taken)
@@ -180,7 +118,7 @@ async def test_an_id_that_is_taken_without_a_key_is_an_error_and_not_somebody_el
     ],
 )
 async def test_a_childs_correlation_id_begins_with_its_parents(order: Mapping[str, str], correlation_id: str) -> None:
-    run = await World().launch(**order)
+    run = await Requesting().launch(**order)
     assert run.correlation_id == correlation_id
     assert run.parent_correlation_id == order.get("parent_correlation_id")
     assert run.correlation_id.startswith(run.parent_correlation_id or "")
@@ -201,42 +139,42 @@ async def test_a_childs_correlation_id_begins_with_its_parents(order: Mapping[st
     ],
 )
 async def test_a_correlation_id_that_no_tag_can_hold_is_refused(order: Mapping[str, str], field: str) -> None:
-    assert (await World().refusal(**order)).field == field
+    assert (await Requesting().refusal(**order)).field == field
 
 
 # Flow and parameters.
 
 
 async def test_an_unknown_flow_is_refused_with_the_nearest_name() -> None:
-    refused = await World(a_flow("daily-sales"), a_flow("weekly")).refusal(flow_name="daily_sales")
+    refused = await Requesting(a_flow("daily-sales"), a_flow("weekly")).refusal(flow_name="daily_sales")
     assert refused.field == "flow_name"
     assert "'daily_sales'" in str(refused)
     assert "did you mean 'daily-sales'?" in str(refused)
 
 
 async def test_an_unknown_flow_with_nothing_like_it_says_where_to_look() -> None:
-    refused = await World().refusal(flow_name="zzz")
+    refused = await Requesting().refusal(flow_name="zzz")
     assert str(refused) == "organisation 'acme' has no flow 'zzz'; register it first, or see `flows list`"
 
 
 async def test_an_unknown_version_is_refused_with_the_registered_ones() -> None:
-    refused = await World(a_flow(version="1"), a_flow(version="2")).refusal(flow_version="3")
+    refused = await Requesting(a_flow(version="1"), a_flow(version="2")).refusal(flow_version="3")
     assert refused.field == "flow_version"
     assert str(refused) == "flow 'etl' of organisation 'acme' has no version '3'; registered: 1, 2"
 
 
 async def test_a_retired_version_is_refused() -> None:
-    refused = await World(a_flow(status=FlowStatus.RETIRED)).refusal(flow_version="1")
+    refused = await Requesting(a_flow(status=FlowStatus.RETIRED)).refusal(flow_version="1")
     assert (refused.field, "RETIRED" in str(refused)) == ("flow_version", True)
 
 
 async def test_a_flow_of_which_every_version_is_retired_is_refused_as_such() -> None:
-    refused = await World(a_flow(status=FlowStatus.RETIRED)).refusal()
+    refused = await Requesting(a_flow(status=FlowStatus.RETIRED)).refusal()
     assert (refused.field, "RETIRED" in str(refused)) == ("flow_version", True)
 
 
 async def test_another_organisations_flow_is_unknown_and_its_name_is_not_told() -> None:
-    refused = await World(a_flow("secret-plan")).refusal(org_id="emca", flow_name="secret_plan")
+    refused = await Requesting(a_flow("secret-plan")).refusal(org_id="emca", flow_name="secret_plan")
     assert "secret-plan" not in str(refused)
 
 
@@ -251,7 +189,7 @@ async def test_another_organisations_flow_is_unknown_and_its_name_is_not_told() 
     ],
 )
 async def test_wrong_parameters_are_refused_by_name(parameters: Mapping[str, Any], told: str) -> None:
-    refused = await World().refusal(parameters=parameters)
+    refused = await Requesting().refusal(parameters=parameters)
     assert refused.field == "parameters"
     assert told in str(refused)
 
@@ -275,7 +213,7 @@ async def test_wrong_parameters_are_refused_by_name(parameters: Mapping[str, Any
     ],
 )
 async def test_a_bad_order_is_refused_by_its_field(order: Mapping[str, Any], field: str) -> None:
-    assert (await World().refusal(**order)).field == field
+    assert (await Requesting().refusal(**order)).field == field
 
 
 @pytest.mark.parametrize(
@@ -293,24 +231,81 @@ async def test_a_bad_order_is_refused_by_its_field(order: Mapping[str, Any], fie
     ],
 )
 async def test_an_environment_that_a_run_may_not_have_is_refused(environment: Mapping[str, str], told: str) -> None:
-    refused = await World().refusal(extra_env_vars=environment)
+    refused = await Requesting().refusal(extra_env_vars=environment)
     assert refused.field == "extra_env_vars"
     assert told in str(refused)
 
 
 @pytest.mark.parametrize(
     ("large", "size"),
-    [("x" * 6000, 6000), ("\n" * 3100, 6200), ("é" * 1100, 6600)],
+    [("x" * 8000, 8000), ("\n" * 4100, 8200), ("é" * 1400, 8400)],
     ids=["long", "escaped in JSON", "not ASCII"],
 )
 async def test_an_environment_that_overrides_cannot_hold_is_refused_with_its_sizes(large: str, size: int) -> None:
-    refused = await World().refusal(extra_env_vars={"SMALL": "abc", "LARGE": large})
-    assert f"LARGE {size}, SMALL 3" in str(refused)
+    refused = await Requesting().refusal(extra_env_vars={"SMALL": "abc", "LARGE": large})
+    assert refused.field == "extra_env_vars"
+    assert "ECS allows 8,192" in str(refused)
+    assert (
+        f"characters by variable: LARGE {size:,}, DAGY_CORRELATION_ID 36, DAGY_RUN_ID 36, DAGY_ATTEMPT 4, SMALL 3"
+        in str(refused)
+    )
 
 
-async def test_an_environment_that_is_just_accepted_fits_into_ecs_overrides() -> None:
-    """8,192 characters of JSON, with everything that the daemon adds of its own."""
-    name_and_quotes = len('{"name": "A", "value": ""}, ')
-    run = await World().launch(extra_env_vars={"A": '"' * ((ENVIRONMENT_MAX_CHARACTERS - name_and_quotes) // 2)})
+async def test_of_many_variables_the_largest_are_named_and_the_others_summed_up() -> None:
+    refused = await Requesting().refusal(extra_env_vars={f"V{number:03d}": "x" * number for number in range(200)})
+    listed = str(refused).partition("by variable: ")[2]
+    assert listed.startswith("V199 199, V198 198, ")
+    assert len(listed.split(", ")) == VARIABLES_NAMED_MAX + 1
+    assert listed.endswith(f", and {200 + 3 - VARIABLES_NAMED_MAX} others {sum(range(180)) + 36 + 36 + 4:,} together")
+
+
+async def test_what_the_daemon_adds_of_its_own_counts_too() -> None:
+    own = {f"DAGY_TABLES__NAME_{number}": "x" * 100 for number in range(40)}
+    crowded = replace(POLICY, frame=target(worker_environment=own))
+    environment = {"A": "x" * 4000}
+    await Requesting().launch(extra_env_vars=environment)
+    assert "A 4,000, DAGY_TABLES__NAME_0 100" in str(
+        await Requesting(policy=crowded).refusal(extra_env_vars=environment)
+    )
+
+
+async def test_the_longest_environment_that_is_accepted_fits_into_ecs_overrides_at_every_attempt() -> None:
+    """And the next longer one is refused: nothing that fits is lost."""
     where = target(worker_environment={f"DAGY_TABLES__NAME_{number}": "x" * 100 for number in range(7)})
-    assert len(json.dumps(run_task_request(run, "FARGATE", where)["overrides"])) <= 8192
+    policy = replace(POLICY, frame=where)
+    told = str(await Requesting(policy=policy).refusal(extra_env_vars={"A": "x" * 8000}))
+    beyond = int(told.partition("take ")[2].partition(" ")[0].replace(",", "")) - 8192
+    run = await Requesting(policy=policy).launch(extra_env_vars={"A": "x" * (8000 - beyond)})
+    await Requesting(policy=policy).refusal(extra_env_vars={"A": "x" * (8001 - beyond)})
+    late = replace(run, attempt=2000, cpu=32768, memory=249856)
+    assert [problem_of(run_task_request(each, "FARGATE", where)) for each in (run, late)] == [None, None]
+
+
+# What is given by keywords, or as JSON.
+
+
+async def test_numbers_may_be_written_as_text_as_the_runbook_does() -> None:
+    run = await Requesting().launch(memory="8192", ephemeral_storage_gib="100", cpu=None)
+    assert (run.cpu, run.memory, run.ephemeral_storage_gib) == (1024, 8192, 100)
+
+
+@pytest.mark.parametrize(
+    ("order", "field", "told"),
+    [
+        pytest.param({"flow": "x"}, "flow", "no argument 'flow'", id="no such argument"),
+        pytest.param({"memroy": 512}, "memroy", "did you mean 'memory'?", id="mistyped"),
+        pytest.param({"memory": "8 GB"}, "memory", "whole number, not '8 GB'", id="a unit"),
+        pytest.param({"memory": True}, "memory", "whole number, not True", id="true"),
+        pytest.param({"cpu": 256.0}, "cpu", "whole number", id="a fraction"),
+        pytest.param({"cpu": "9" * 5000}, "cpu", "whole number", id="more digits than a number has"),
+        pytest.param({"org_id": 7}, "org_id", "must be text, not 7", id="a number for text"),
+        pytest.param({"org_id": None}, "org_id", "missing", id="null for what is needed"),
+        pytest.param({"flow_name": None}, "flow_name", "missing", id="nothing to launch"),
+        pytest.param({"parameters": [1]}, "parameters", "an object of names", id="a list of parameters"),
+        pytest.param({"extra_env_vars": {"A": 1}}, "extra_env_vars", "A must be text, not 1", id="a number in it"),
+        pytest.param({"extra_env_vars": "A=1"}, "extra_env_vars", "an object of names", id="text for variables"),
+    ],
+)
+async def test_an_argument_of_another_kind_is_refused_by_name(order: Mapping[str, Any], field: str, told: str) -> None:
+    refused = await Requesting().refusal(**order)
+    assert (refused.field, told in str(refused)) == (field, True), str(refused)

@@ -1,0 +1,60 @@
+"""Retrying a run that is over: a new run of the same, on the same executor, or a refusal. Never a fallback."""
+
+import json
+
+from dagy_control.model.flow_templates import Json
+from dagy_control.model.runs import Run
+from dagy_control.requests.launch import Launcher
+from dagy_control.requests.orders import LaunchOrder
+from dagy_control.requests.refusals import RequestRefused
+
+
+async def retry(launcher: Launcher, run_id: str, *, idempotency_key: str | None = None) -> Run:
+    """A new run (`retry_of` the old one) with its flow version, parameters, executor, size, environment, priority and attempts.
+
+    Its correlation id is its own; a child of a batch becomes one more child of it. Raises `RequestRefused`, having written
+    nothing, for a run that is not over, and when executor, flow version or size are no longer to be had; `Transient` as
+    `Launcher.submit` does.
+    """
+    run = await launcher.ports.runs.get(run_id)
+    if run is None:
+        raise RequestRefused("run_id", f"there is no run {run_id}")
+    if not run.status.is_terminal:
+        raise RequestRefused(
+            "run_id", f"run {run_id} is {run.status}: only a run that is over can be retried; cancel it first, or wait"
+        )
+    order = LaunchOrder(
+        org_id=run.org_id,
+        flow_name=run.flow_name,
+        flow_version=run.flow_version,
+        parameters=_parameters(run),
+        workload_profile=_profile(run, launcher),
+        cpu=run.cpu,
+        memory=run.memory,
+        ephemeral_storage_gib=run.ephemeral_storage_gib,
+        extra_env_vars=run.environment,
+        executor=run.executor,
+        parent_correlation_id=run.parent_correlation_id,
+        idempotency_key=idempotency_key,
+        priority=run.priority,
+        max_attempts=run.max_attempts,
+    )
+    return await launcher.submit(order, retry_of=run_id)
+
+
+def _profile(run: Run, launcher: Launcher) -> str | None:
+    """The profile's name; None once it is no longer configured, if the run says its size in numbers: these are what counts."""
+    told = run.cpu is not None and run.memory is not None
+    return run.workload_profile if run.workload_profile in launcher.policy.profiles or not told else None
+
+
+def _parameters(run: Run) -> dict[str, Json]:
+    try:
+        parameters: Json = json.loads(run.parameters)
+    except ValueError:
+        parameters = None
+    if not isinstance(parameters, dict):
+        raise RequestRefused(
+            "parameters", f"the parameters of run {run.run_id} are no JSON object: {run.parameters:.80}"
+        )
+    return parameters
