@@ -9,7 +9,7 @@ from dagy_control.kernel.drain import Drain
 from dagy_control.kernel.record_writer import RecordWriter
 from dagy_control.kernel.ticker import Tick
 from dagy_control.launching.request import LaunchTarget
-from dagy_control.model.lifecycle import LaunchFailure, LaunchFailureKind
+from dagy_control.model.launch_failure import LaunchFailure, LaunchFailureKind
 from dagy_control.model.resources import TaskSize
 from dagy_control.model.runs import FailureClass, ResultStatus, Run, RunStatus, WorkerResult, launch_token
 from dagy_control.model.tasks import SeenContainer, SeenTask, TaskIdentity

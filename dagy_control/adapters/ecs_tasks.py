@@ -9,7 +9,7 @@ from dagy_control.adapters.launch_failures import judge_failures, judge_refusal
 from dagy_control.errors import Conflict, Gone, Permanent, Transient
 from dagy_control.kernel.bounded import run_bounded
 from dagy_control.kernel.limiter import Bucket, Limiter, Priority
-from dagy_control.model.lifecycle import LaunchFailure, LaunchFailureKind
+from dagy_control.model.launch_failure import LaunchFailure, LaunchFailureKind
 from dagy_control.model.resources import CapacityProvider
 from dagy_control.model.runs import FailureClass
 from dagy_control.ports.tasks import Described, ReadPriority, Started

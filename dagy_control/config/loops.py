@@ -40,6 +40,12 @@ class LaunchingSettings(Section):
     """Seconds before the second launch try; doubled for each further one."""
     retry_delay_max_s: Number = Field(300, ge=0, le=86400)
     """Seconds before a further launch try at most."""
+    breaker_refusals: Count = Field(3, ge=1, le=1000)
+    """Runs refused in a row, for one cause that is not their own, after which further ones stay queued. Each of these has failed."""
+    breaker_probe_delay_s: Number = Field(30, gt=0, le=3600)
+    """Seconds until a first run tries again whether ECS still refuses; doubled after each refusal."""
+    breaker_probe_delay_max_s: Number = Field(600, gt=0, le=86400)
+    """Seconds between two such tries at most."""
     spot_fallback_after_tries: Count = Field(2, ge=1, le=100)
     """Launch tries refused for lack of Spot capacity after which the run goes to on-demand."""
 

@@ -49,6 +49,12 @@ _ABOVE: tuple[tuple[Path, Path, bool, str], ...] = (
         "no lost launch could ever be replayed",
     ),
     (("launching", "retry_delay_max_s"), ("launching", "retry_delay_s"), False, "it is the upper bound of the delay"),
+    (
+        ("launching", "breaker_probe_delay_max_s"),
+        ("launching", "breaker_probe_delay_s"),
+        False,
+        "it is the upper bound of the delay",
+    ),
     (("aws", "read_timeout_s"), ("events", "wait_s"), True, "every empty receive call would time out"),
 )
 """(greater, smaller, strictly, why): the first must be above (or, not strictly, at least) the second."""

@@ -88,6 +88,8 @@ async def _serve(settings: Settings) -> int:
             health.register_alive(loop.name, ticker.alive)
             if lease is not None:
                 health.register_state(f"{loop.name} lease", lease.state)
+            if isinstance(loop, LaunchingLoop):
+                health.register_state("launch breaker", loop.describe_breaker)
             supervisor.add(loop.name, ticker.run, stage=STAGE_LOOPS)
         lag = LoopLag(registry, clock)
         health.register_alive("event-loop", lag.alive)

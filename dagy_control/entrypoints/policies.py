@@ -7,6 +7,7 @@ from dagy_control.config import Settings
 from dagy_control.events.decide import EventPolicy
 from dagy_control.kernel.ticker import TickPolicy
 from dagy_control.launching.admission import AdmissionLimits
+from dagy_control.launching.breaker import BreakerPolicy
 from dagy_control.launching.decide import LaunchPolicy
 from dagy_control.launching.request import LaunchTarget
 from dagy_control.model.failures import RetryPolicy
@@ -111,6 +112,11 @@ def launch_policy(settings: Settings) -> LaunchPolicy:
             max_launch_tries=launching.max_launch_tries,
             retry_delay_s=launching.retry_delay_s,
             retry_delay_max_s=launching.retry_delay_max_s,
+        ),
+        breaker=BreakerPolicy(
+            refusals=launching.breaker_refusals,
+            probe_delay_s=launching.breaker_probe_delay_s,
+            probe_delay_max_s=launching.breaker_probe_delay_max_s,
         ),
         reply_timeout_s=launching.reply_timeout_s,
         token_replay_max_age_s=launching.token_replay_max_age_s,

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from dagy_control.launching.admission import AdmissionLimits, admit
+from dagy_control.launching.breaker import CLOSED, Breaker, BreakerPolicy, Claims, allowed_claims, choose_probe
 from dagy_control.launching.request import LaunchTarget
 from dagy_control.model.census import Census
 from dagy_control.model.lifecycle import LaunchRetryPolicy
@@ -25,6 +26,7 @@ class LaunchPolicy:
     target: LaunchTarget
     limits: AdmissionLimits = field(default_factory=AdmissionLimits)
     retry: LaunchRetryPolicy = field(default_factory=LaunchRetryPolicy)
+    breaker: BreakerPolicy = field(default_factory=BreakerPolicy)
     reply_timeout_s: float = 45.0
     token_replay_max_age_s: float = 3300.0
     not_found_grace_s: float = 600.0
@@ -36,11 +38,12 @@ class LaunchPolicy:
 
 @dataclass(frozen=True, slots=True)
 class LaunchSnapshot:
-    """What a tick has read: the queue, launches under way (read less often), and how many runs are active."""
+    """What a tick has read: the queue, launches under way (read less often), how many runs are active; and the breaker."""
 
     queued: Sequence[ActiveRun]
     launching: Sequence[ActiveRun]
     census: Census
+    breaker: Breaker = CLOSED
 
 
 class Settle(StrEnum):
@@ -53,11 +56,12 @@ class Settle(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class LaunchPlan:
-    """What to do, in order. Empty plans say why in `held`."""
+    """What to do, in order. Empty plans say why in `held`. `probing`: the one run to launch tries the target behind an open breaker."""
 
     launch: Sequence[ActiveRun]
     replay: Sequence[ActiveRun] = ()
     look: Sequence[ActiveRun] = ()
+    probing: bool = False
     held: Counter[str] = field(default_factory=Counter)
 
 
@@ -67,13 +71,31 @@ def decide(snapshot: LaunchSnapshot, policy: LaunchPolicy, now: datetime) -> Lau
     queued = [run for run in runs if run.status is RunStatus.QUEUED]
     due = [run for run in queued if run.not_before is None or run.not_before <= now]
     admission = admit(due, snapshot.census, policy.limits)
-    held = admission.held + Counter(not_yet=len(queued) - len(due))
+    claims = allowed_claims(snapshot.breaker, now)
+    launch = _let_through(admission.admitted, claims, snapshot.breaker)
+    held = admission.held + Counter(not_yet=len(queued) - len(due), breaker_open=len(admission.admitted) - len(launch))
     settle: dict[Settle, list[ActiveRun]] = {how: [] for how in Settle}
     for run in runs:
         if run.status is not RunStatus.QUEUED:
             settle[judge_unresolved(run, policy, now)].append(run)
     held["reply_awaited"] = len(settle[Settle.WAIT])
-    return LaunchPlan(admission.admitted, tuple(settle[Settle.REPLAY]), tuple(settle[Settle.LOOK]), +held)
+    return LaunchPlan(
+        launch=launch,
+        replay=tuple(settle[Settle.REPLAY]),
+        look=tuple(settle[Settle.LOOK]),
+        probing=claims is Claims.ONE,
+        held=+held,
+    )
+
+
+def _let_through(admitted: Sequence[ActiveRun], claims: Claims, breaker: Breaker) -> tuple[ActiveRun, ...]:
+    match claims:
+        case Claims.ALL:
+            return tuple(admitted)
+        case Claims.ONE:
+            return choose_probe(breaker, tuple(admitted))
+        case Claims.NONE:
+            return ()
 
 
 def _newest(seen: Iterable[ActiveRun]) -> list[ActiveRun]:

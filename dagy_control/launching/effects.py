@@ -1,6 +1,6 @@
 """Reads the queue, and carries out launches: intent, RunTask, record. Through ports only."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dagy_control.errors import Conflict
 from dagy_control.kernel.bounded import Outcome, run_bounded
@@ -8,18 +8,12 @@ from dagy_control.kernel.clock import Clock
 from dagy_control.kernel.record_writer import RecordWriter
 from dagy_control.kernel.telemetry import log
 from dagy_control.kernel.ticker import Tick
+from dagy_control.launching.breaker import CLOSED, Breaker, after_refusal
 from dagy_control.launching.decide import LaunchPlan, LaunchPolicy, LaunchSnapshot, may_give_up, may_replay
-from dagy_control.launching.request import decoded, encoded, problem_of, provider_for, run_task_request
+from dagy_control.launching.request import LaunchTarget, decoded, encoded, problem_of, provider_for, run_task_request
 from dagy_control.model.census import Census
-from dagy_control.model.lifecycle import (
-    LaunchFailure,
-    LaunchFailureKind,
-    claim_launch,
-    launch_failed,
-    launch_not_found,
-    record_task,
-    renew_send,
-)
+from dagy_control.model.launch_failure import LaunchCause, LaunchFailure, LaunchFailureKind
+from dagy_control.model.lifecycle import claim_launch, launch_failed, launch_not_found, record_task, renew_send
 from dagy_control.model.runs import ActiveRun, FailureClass, Run, RunChange, RunStatus
 from dagy_control.model.tasks import TaskIdentity
 from dagy_control.ports.runs import Runs
@@ -38,7 +32,7 @@ class Launched:
 
 
 class LaunchingEffects:
-    """The reads and writes of launching."""
+    """The reads and writes of launching. Remembers what refusals in a row have told of the target (`breaker`)."""
 
     def __init__(self, runs: Runs, tasks: Tasks, writer: RecordWriter, clock: Clock) -> None:
         self._runs = runs
@@ -47,9 +41,14 @@ class LaunchingEffects:
         self._clock = clock
         self._census = Census()
         self._census_at: float | None = None
+        self._target: LaunchTarget | None = None
+        self._probing = False
+        self.breaker: Breaker = CLOSED
 
     async def load(self, policy: LaunchPolicy) -> LaunchSnapshot:
         """The queue each time; launches under way, and the count of active runs, once per `census_interval_s`."""
+        if policy.target != self._target:  # what another target was refused for says nothing of this one
+            self._target, self.breaker = policy.target, CLOSED
         launching: list[ActiveRun] = []
         at = self._clock.monotonic()
         if self._census_at is None or at - self._census_at >= policy.census_interval_s:
@@ -63,7 +62,7 @@ class LaunchingEffects:
         queued: list[ActiveRun] = []
         async for page in self._runs.active(RunStatus.QUEUED, limit=policy.queue_page_limit):
             queued.extend(page)
-        return LaunchSnapshot(queued, launching, self._census)
+        return LaunchSnapshot(queued, launching, self._census, self.breaker)
 
     async def apply(self, plan: LaunchPlan, policy: LaunchPolicy, tick: Tick) -> list[Outcome[ActiveRun, Launched]]:
         """Carry the plan out, `max_in_flight` runs at a time; claims and sends nothing new once the tick must stop."""
@@ -71,6 +70,7 @@ class LaunchingEffects:
         work += [(run, self._replay) for run in plan.replay]
         work += [(run, self._look) for run in plan.look]
         acts = {run.run_id: act for run, act in work}
+        self._probing = plan.probing
 
         async def carry_out(run: ActiveRun) -> Launched:
             result = await acts[run.run_id](run.run_id, policy, tick)
@@ -91,13 +91,15 @@ class LaunchingEffects:
 
     async def _launch(self, run_id: str, policy: LaunchPolicy, tick: Tick) -> str:
         """QUEUED: wait for the budget, write the intent, send."""
+        if self._holds_back():
+            return "waiting"
         run = await self._runs.get(run_id)
         if run is None or run.status is not RunStatus.QUEUED:
             return "stale"
         provider = provider_for(run, policy.target)
         request = run_task_request(run, provider, policy.target)
         await tick.drain.interrupt(self._tasks.reserve_run_task(provider))
-        if tick.stopping:
+        if tick.stopping or self._holds_back():
             return "waiting"
         now = self._clock.now()
         claim = claim_launch(
@@ -110,7 +112,10 @@ class LaunchingEffects:
         problem = problem_of(request)
         if problem is not None:
             failure = LaunchFailure(
-                kind=LaunchFailureKind.PERMANENT, failure_class=FailureClass.LAUNCH_CONFIGURATION, message=problem
+                kind=LaunchFailureKind.PERMANENT,
+                failure_class=FailureClass.LAUNCH_CONFIGURATION,
+                message=problem,
+                cause=LaunchCause.RUN,
             )
             return await self._record_failure(run, failure, policy)
         return await self._send(run, policy)
@@ -153,9 +158,39 @@ class LaunchingEffects:
         """RunTask with the stored request. An unknown outcome raises and leaves the run LAUNCHING, to be settled by a replay."""
         reply = await self._tasks.run_task(decoded(run.launch_request or "{}"))
         if isinstance(reply, Started):
+            if run.launch_sends == 1:  # a replay may answer with a task of before
+                self._target_accepts()
             how = "RunTask answered" if not reply.replayed else "the token's earlier call had made the task"
             return await self._record_task(run, reply.task_arn, how)
-        return await self._record_failure(run, reply, policy)
+        if reply.settles_token:  # whoever hears that there is no capacity has passed every check
+            self._target_accepts()
+        return await self._record_failure(run, self._judge_target(run, reply, policy), policy)
+
+    def _holds_back(self) -> bool:
+        """Whether the breaker has opened since the plan was made."""
+        return self.breaker.is_open and not self._probing
+
+    def _target_accepts(self) -> None:
+        if self.breaker.is_open:
+            _log.info("Launch breaker closed", event_type="LAUNCH_BREAKER_CLOSED", cause=self.breaker.cause)
+        self.breaker = CLOSED
+
+    def _judge_target(self, run: Run, failure: LaunchFailure, policy: LaunchPolicy) -> LaunchFailure:
+        """What the refusal tells of the target; while the breaker is open such a refusal is not the run's: it goes back to the queue."""
+        before = self.breaker
+        self.breaker = after_refusal(before, run, failure, policy.breaker, self._clock.now())
+        if self.breaker.is_open and (not before.is_open or self.breaker.cause is not before.cause):
+            _log.error(
+                "Launch breaker open: runs stay queued until a probe succeeds",
+                event_type="LAUNCH_BREAKER_OPEN",
+                cause=failure.cause,
+                error=failure.message,
+                remedy=failure.remedy,
+                next_probe_at=str(self.breaker.probe_at),
+            )
+        if before.is_open and failure.is_of_the_target:
+            return replace(failure, kind=LaunchFailureKind.HELD, retry_after_s=policy.breaker.probe_delay_s)
+        return failure
 
     async def _record_task(self, run: Run, task_arn: str, why: str) -> str:
         def decide_again(current: ActiveRun) -> RunChange | str:

@@ -19,6 +19,10 @@ class LaunchingLoop:
         self._effects = effects
         self._metrics = metrics
 
+    def describe_breaker(self) -> str:
+        """Whether ECS refuses every run, in words: a state for `Health.register_state`."""
+        return self._effects.breaker.describe()
+
     async def tick(self, tick: Tick) -> float | None:
         """One pass over the queue. Raises the first error when no run of the tick got through."""
         policy = self.policy
@@ -26,7 +30,7 @@ class LaunchingLoop:
         plan = decide(snapshot, policy, tick.now)
         outcomes = await self._effects.apply(plan, policy, tick)
         results = [outcome.value.result if outcome.value else "error" for outcome in outcomes]
-        self._metrics.record(plan, snapshot.census.total, results)
+        self._metrics.record(plan, snapshot.census.total, results, self._effects.breaker)
         errors = [outcome for outcome in outcomes if outcome.error is not None]
         for outcome in errors:
             _log.warning("launch undecided", run_id=outcome.item.run_id, error=str(outcome.error))

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
+from dagy_control.launching.breaker import CAUSES, Breaker
 from dagy_control.launching.decide import LaunchPlan
 
 RESULTS = (
@@ -15,6 +16,7 @@ RESULTS = (
     "unresolved",
     "not_found",
     "throttled",
+    "held",
     "retryable",
     "permanent",
     "error",
@@ -33,14 +35,24 @@ class LaunchingMetrics:
         self._active = Gauge(
             "dagy_active_runs", "LAUNCHING and RUNNING runs, as admission counts them.", registry=registry
         )
+        self._breaker = Gauge(
+            "dagy_launch_breaker_open",
+            "1 while no runs are claimed because ECS refuses them all for this cause.",
+            ["cause"],
+            registry=registry,
+        )
         for result in RESULTS:
             self._launches.labels(result)
+        for cause in CAUSES:
+            self._breaker.labels(cause)
 
-    def record(self, plan: LaunchPlan, active_runs: int, results: Sequence[str]) -> None:
+    def record(self, plan: LaunchPlan, active_runs: int, results: Sequence[str], breaker: Breaker) -> None:
         """One tick."""
         self._held.clear()
         for reason, count in plan.held.items():
             self._held.labels(reason).set(count)
         self._active.set(active_runs)
+        for cause in CAUSES:
+            self._breaker.labels(cause).set(breaker.is_open and breaker.cause is cause)
         for result in results:
             self._launches.labels(result).inc()

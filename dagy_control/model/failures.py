@@ -67,11 +67,11 @@ CLASSES: Mapping[FailureClass, ClassPolicy] = {
         "Nothing to mend; for runs that cannot bear it, launch with ECS_CAPACITY_PROVIDER=FARGATE.",
     ),
     FailureClass.INFRASTRUCTURE: ClassPolicy(
-        Budget.INFRASTRUCTURE, "AWS ended the task; it is retried. If it recurs, see the AWS health dashboard."
+        Budget.INFRASTRUCTURE, "Nothing to mend in the flow; if it recurs, see the AWS health dashboard."
     ),
     FailureClass.CAPACITY: ClassPolicy(
         Budget.INFRASTRUCTURE,
-        "Fargate had no capacity; it is retried. Use a smaller size, more subnets (zones), or on-demand.",
+        "Use a smaller size, subnets in more zones, or on-demand capacity; see the cluster's capacity providers.",
     ),
     FailureClass.IMAGE_PULL: ClassPolicy(
         Budget.INFRASTRUCTURE,

@@ -6,11 +6,11 @@ The loops, the worker and the requests all change runs through these, so a rule 
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import StrEnum
 from typing import Any
 
 from dagy_control.model.failures import Budget, RetryPolicy, next_budget
 from dagy_control.model.hashing import jittered
+from dagy_control.model.launch_failure import LaunchFailure, LaunchFailureKind
 from dagy_control.model.outcomes import Ending, Outcome
 from dagy_control.model.runs import (
     TRANSITIONS_KEPT_UNTIL_VERSION,
@@ -74,29 +74,6 @@ def _change(
 # Launching.
 
 
-class LaunchFailureKind(StrEnum):
-    """What a refused RunTask allows: the same try again, another try, or nothing."""
-
-    THROTTLED = "throttled"
-    RETRYABLE = "retryable"
-    PERMANENT = "permanent"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LaunchFailure:
-    """A RunTask that made no task. `message` is ECS's own text.
-
-    `settles_token`: the failure is the token's answer, not that of one send. A repeated token answers the task of its first call,
-    if that made one ("Ensuring idempotency", ECS API Reference); an answer with failures instead says that no send has.
-    """
-
-    kind: LaunchFailureKind
-    failure_class: FailureClass
-    message: str
-    retry_after_s: float = 0.0
-    settles_token: bool = False
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LaunchRetryPolicy:
     """The bounds of launch tries. Throttling is never counted: nothing fails for it."""
@@ -144,33 +121,42 @@ def launch_failed(
     """What a RunTask without a task leads to; None when an earlier send may have made one: the launch stays open."""
     if run.launch_sends > 1 and not failure.settles_token:
         return None
-    message = f"ECS launch failed: {failure.message}"
     if run.cancel_requested_at is not None:
         return _cancelled(run, now=now, by=by)
-    if failure.kind is LaunchFailureKind.THROTTLED:
+    if failure.kind in (LaunchFailureKind.THROTTLED, LaunchFailureKind.HELD):
         wait_s = failure.retry_after_s or 1.0
-        return _requeue(run, now=now, by=by, why=message, wait_s=wait_s)
+        return _requeue(run, now=now, by=by, why=f"{failure.kind}: {failure.text}", wait_s=wait_s)
     if failure.kind is LaunchFailureKind.PERMANENT:
-        return _failed(run, failure.failure_class, message, now=now, by=by)
-    return _next_try(run, failure.failure_class, message, policy, now=now, by=by)
+        return _failed(run, failure.failure_class, _with_remedy(failure.text, failure.remedy), now=now, by=by)
+    return _next_try(run, failure, policy, now=now, by=by)
 
 
 def launch_not_found(run: ActiveRun, policy: LaunchRetryPolicy, *, now: datetime, by: str) -> RunChange:
     """The token has expired and ECS shows no task of the attempt: the next try; a cancel on record ends it instead."""
     if run.cancel_requested_at is not None:
         return _cancelled(run, now=now, by=by)
-    message = "ECS launch failed: no answer to RunTask, and no task was found"
-    return _next_try(run, FailureClass.INFRASTRUCTURE, message, policy, now=now, by=by)
+    failure = LaunchFailure(
+        kind=LaunchFailureKind.RETRYABLE,
+        failure_class=FailureClass.INFRASTRUCTURE,
+        message="no answer to RunTask, and no task was found",
+    )
+    return _next_try(run, failure, policy, now=now, by=by)
 
 
 def _next_try(
-    run: ActiveRun, failure_class: FailureClass, message: str, policy: LaunchRetryPolicy, *, now: datetime, by: str
+    run: ActiveRun, failure: LaunchFailure, policy: LaunchRetryPolicy, *, now: datetime, by: str
 ) -> RunChange:
     if run.launch_try >= policy.max_launch_tries:
-        return _failed(run, failure_class, f"{message} (try {run.launch_try}, the last)", now=now, by=by)
+        text = _with_remedy(f"{failure.text} (try {run.launch_try}, the last)", failure.remedy)
+        return _failed(run, failure.failure_class, text, now=now, by=by)
     delay_s = min(policy.retry_delay_s * 2 ** (run.launch_try - 1), policy.retry_delay_max_s)
     wait_s = jittered(delay_s, run.run_id, run.attempt, run.launch_try)
-    return _requeue(run, now=now, by=by, why=message, wait_s=wait_s, launch_try=run.launch_try + 1)
+    why = f"{failure.failure_class}: {failure.text}"
+    return _requeue(run, now=now, by=by, why=why, wait_s=wait_s, launch_try=run.launch_try + 1)
+
+
+def _with_remedy(text: str, remedy: str) -> str:
+    return f"{text.rstrip('.')}. {remedy}"
 
 
 def _requeue(run: ActiveRun, *, now: datetime, by: str, why: str, wait_s: float, **values: object) -> RunChange:

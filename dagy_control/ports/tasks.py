@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, Protocol
 
-from dagy_control.model.lifecycle import LaunchFailure
+from dagy_control.model.launch_failure import LaunchFailure
 from dagy_control.model.tasks import SeenTask
 
 

@@ -23,7 +23,7 @@ from dagy_control.local.ecs_http import HeldCalls, ecs_app
 from dagy_control.local.ecs_model import EcsModel
 from dagy_control.local.ecs_state import Lifetimes
 from dagy_control.local.http_server import LoopbackServer
-from dagy_control.model.lifecycle import LaunchFailure, LaunchFailureKind
+from dagy_control.model.launch_failure import LaunchFailure, LaunchFailureKind
 from dagy_control.model.runs import FailureClass
 from dagy_control.ports.tasks import Described, ReadPriority, Started
 from tests.contract.conftest import CREDENTIALS

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from dagy_control.errors import Gone
-from dagy_control.model.lifecycle import LaunchFailure
+from dagy_control.model.launch_failure import LaunchFailure
 from dagy_control.model.tasks import SeenContainer, SeenTask
 from dagy_control.ports.tasks import Described, ReadPriority, Started
 from tests.fakes.faults import Faulty, lost

@@ -7,9 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dagy_control.model.failures import RetryPolicy
+from dagy_control.model.launch_failure import LaunchFailure, LaunchFailureKind
 from dagy_control.model.lifecycle import (
-    LaunchFailure,
-    LaunchFailureKind,
     LaunchRetryPolicy,
     Refused,
     claim_attempt,

@@ -1,100 +1,25 @@
 """The launching loop over stateful fakes: replies lost, crashes, throttles, replicas, cancels."""
 
 import asyncio
-from collections.abc import Callable, Mapping
 from datetime import timedelta
-from typing import Any
 
 import pytest
-from prometheus_client import CollectorRegistry
 
 from dagy_control.errors import Transient
 from dagy_control.kernel.drain import Drain
 from dagy_control.launching.admission import AdmissionLimits
 from dagy_control.launching.decide import LaunchPolicy
-from dagy_control.launching.effects import LaunchingEffects
-from dagy_control.launching.loop import LaunchingLoop
-from dagy_control.launching.metrics import LaunchingMetrics
-from dagy_control.model.lifecycle import (
-    LaunchFailure,
-    LaunchFailureKind,
-    LaunchRetryPolicy,
-    Refused,
-    claim_attempt,
-    request_cancel,
-)
-from dagy_control.model.runs import FailureClass, Run, RunChange, RunStatus, applied, launch_token
-from dagy_control.ports.tasks import Started
-from tests.builders import ARN, NOW, OTHER_ARN, a_run, launching, refusal, target, task_of, tick_at, writer_of
-from tests.fakes.clock import VirtualClock
-from tests.fakes.runs import FakeRuns
-from tests.fakes.tasks import FakeTasks
+from dagy_control.model.launch_failure import LaunchFailureKind
+from dagy_control.model.lifecycle import Refused, claim_attempt
+from dagy_control.model.runs import FailureClass, Run, RunStatus, launch_token
+from tests.builders import ARN, NOW, OTHER_ARN, a_run, launching, refusal, target, task_of, tick_at
+from tests.launch_bed import LaunchBed
 
 LOST = Transient("the reply was lost")
 
 
-class SlowTasks(FakeTasks):
-    """Lets a test do something while a call is under way."""
-
-    def __init__(self, clock: VirtualClock) -> None:
-        super().__init__()
-        self.clock = clock
-        self.limiter_wait_s = 0.0
-        self.while_sending: Callable[[str], None] = lambda _arn: None
-
-    async def reserve_run_task(self, provider: str) -> None:
-        await self.clock.sleep(self.limiter_wait_s)
-        await super().reserve_run_task(provider)
-
-    async def run_task(self, request: Mapping[str, Any]) -> Started | LaunchFailure:
-        reply = await super().run_task(request)
-        self.while_sending(reply.task_arn if isinstance(reply, Started) else "")
-        return reply
-
-
-class World:
-    """One launching loop; `restarted` is a new process that remembers nothing, or another replica."""
-
-    def __init__(self, *runs: Run, where: Mapping[str, Any] | None = None, **policy: Any) -> None:
-        self.clock = VirtualClock()
-        self.runs = FakeRuns(*runs)
-        self.tasks = SlowTasks(self.clock)
-        policy.setdefault("retry", LaunchRetryPolicy(max_launch_tries=3))
-        self.policy = LaunchPolicy(target=target(**(where or {})), **policy)
-        self.loop = self.restarted()
-
-    def restarted(self) -> LaunchingLoop:
-        effects = LaunchingEffects(self.runs, self.tasks, writer_of(self.runs, self.clock), self.clock)
-        self.loop = LaunchingLoop(self.policy, effects, LaunchingMetrics(CollectorRegistry()))
-        return self.loop
-
-    async def tick(self, drain: Drain | None = None) -> None:
-        await self.clock.run(self.loop.tick(tick_at(self.clock, drain)))
-
-    async def ticks(self, count: int, *, every_s: float = 60) -> None:
-        for _ in range(count):
-            await self.tick()
-            await self.clock.advance(every_s)
-
-    @property
-    def run(self) -> Run:
-        return self.runs.records["r1"]
-
-    def write(self, change: object, op_id: str = "somebody") -> None:
-        """Another writer is faster."""
-        assert isinstance(change, RunChange)
-        self.runs.seed(applied(self.runs.records[change.run_id], change, op_id))
-
-    def cancel(self) -> None:
-        self.write(request_cancel(self.run, now=self.clock.now(), by="test"))
-
-    @property
-    def tokens(self) -> list[str]:
-        return [str(request["clientToken"]) for request in self.tasks.requests]
-
-
 async def test_a_queued_run_becomes_exactly_one_running_task() -> None:
-    world = World(a_run())
+    world = LaunchBed(a_run())
     await world.ticks(3)
     (task,) = world.tasks.tasks.values()
     assert (world.run.status, world.run.external_id) == (RunStatus.RUNNING, task.arn)
@@ -103,7 +28,7 @@ async def test_a_queued_run_becomes_exactly_one_running_task() -> None:
 
 
 async def test_the_intent_is_on_record_before_ecs_is_called() -> None:
-    world = World(a_run())
+    world = LaunchBed(a_run())
     seen: list[tuple[RunStatus, str | None]] = []
     world.tasks.while_sending = lambda _arn: seen.append((world.run.status, world.run.launch_token))
     await world.tick()
@@ -111,7 +36,7 @@ async def test_the_intent_is_on_record_before_ecs_is_called() -> None:
 
 
 async def test_a_launch_whose_reply_was_lost_is_replayed_with_the_same_token_and_makes_no_second_task() -> None:
-    world = World(a_run())
+    world = LaunchBed(a_run())
     world.tasks.next_error("run_task", LOST, applied=True)
     with pytest.raises(Transient):
         await world.tick()
@@ -124,7 +49,7 @@ async def test_a_launch_whose_reply_was_lost_is_replayed_with_the_same_token_and
 
 
 async def test_a_crash_between_claim_and_run_task_is_made_good_by_the_next_process() -> None:
-    world = World(a_run())
+    world = LaunchBed(a_run())
     world.tasks.next_error("run_task", asyncio.CancelledError())  # type: ignore[arg-type]  # the process ends right here
     with pytest.raises(asyncio.CancelledError):
         await world.tick()
@@ -137,7 +62,7 @@ async def test_a_crash_between_claim_and_run_task_is_made_good_by_the_next_proce
 
 
 async def test_a_crash_between_run_task_and_its_record_is_made_good_by_the_next_process() -> None:
-    world = World(a_run())
+    world = LaunchBed(a_run())
     world.tasks.next_error("run_task", asyncio.CancelledError(), applied=True)  # type: ignore[arg-type]  # likewise
     with pytest.raises(asyncio.CancelledError):
         await world.tick()
@@ -147,7 +72,7 @@ async def test_a_crash_between_run_task_and_its_record_is_made_good_by_the_next_
 
 
 async def test_a_replay_sends_the_recorded_request_even_when_the_configuration_has_changed() -> None:
-    world = World(a_run())
+    world = LaunchBed(a_run())
     world.tasks.next_error("run_task", LOST, applied=True)
     with pytest.raises(Transient):
         await world.tick()
@@ -159,7 +84,7 @@ async def test_a_replay_sends_the_recorded_request_even_when_the_configuration_h
 
 
 async def test_throttling_never_fails_a_run() -> None:
-    world = World(a_run())
+    world = LaunchBed(a_run())
     for _ in range(50):
         world.tasks.next_failure(refusal(LaunchFailureKind.THROTTLED, retry_after_s=2.0))
     await world.ticks(51)
@@ -170,7 +95,7 @@ async def test_throttling_never_fails_a_run() -> None:
 
 
 async def test_a_capacity_failure_takes_a_new_token_and_moves_spot_to_on_demand() -> None:
-    world = World(a_run(), where={"provider_weights": {"FARGATE_SPOT": 1}})
+    world = LaunchBed(a_run(), where={"provider_weights": {"FARGATE_SPOT": 1}})
     for _ in range(2):
         world.tasks.next_failure(refusal(LaunchFailureKind.RETRYABLE))
     await world.ticks(3)
@@ -180,7 +105,7 @@ async def test_a_capacity_failure_takes_a_new_token_and_moves_spot_to_on_demand(
 
 
 async def test_launch_tries_end() -> None:
-    world = World(a_run())
+    world = LaunchBed(a_run())
     for _ in range(9):
         world.tasks.next_failure(refusal(LaunchFailureKind.RETRYABLE))
     await world.ticks(9)
@@ -193,7 +118,7 @@ async def test_launch_tries_end() -> None:
 
 @pytest.mark.parametrize("kind", LaunchFailureKind)
 async def test_a_failure_of_one_send_after_an_unanswered_send_is_not_definite(kind: LaunchFailureKind) -> None:
-    world = World(a_run())
+    world = LaunchBed(a_run())
     world.tasks.next_error("run_task", LOST)
     with pytest.raises(Transient):
         await world.tick()
@@ -220,7 +145,7 @@ async def test_a_failure_of_one_send_after_an_unanswered_send_is_not_definite(ki
 async def test_a_capacity_failure_that_nobody_recorded_costs_one_replay_and_not_the_tokens_life(
     end_of_the_call: BaseException, *, remembers_failures: bool, failures: int, tries: list[int]
 ) -> None:
-    world = World(a_run())
+    world = LaunchBed(a_run())
     world.tasks.remembers_failures = remembers_failures
     for _ in range(failures):
         world.tasks.next_failure(refusal(LaunchFailureKind.RETRYABLE, settles_token=True))
@@ -236,7 +161,7 @@ async def test_a_capacity_failure_that_nobody_recorded_costs_one_replay_and_not_
 
 
 async def test_a_task_of_a_first_send_that_arrives_after_the_replays_failure_is_refused_by_its_claim() -> None:
-    world = World(launching(sent_s_ago=60, launch_request='{"clientToken": "t", "cluster": "main"}'))
+    world = LaunchBed(launching(sent_s_ago=60, launch_request='{"clientToken": "t", "cluster": "main"}'))
     world.tasks.next_failure(refusal(LaunchFailureKind.RETRYABLE, settles_token=True))
     await world.tick()
     assert (world.run.status, world.run.launch_try) == (RunStatus.QUEUED, 2)
@@ -250,7 +175,7 @@ async def test_a_task_of_a_first_send_that_arrives_after_the_replays_failure_is_
 
 
 async def test_a_request_that_ecs_would_refuse_for_its_form_fails_its_run_without_a_call() -> None:
-    world = World(a_run(environment={"A": "x" * 9_000}))
+    world = LaunchBed(a_run(environment={"A": "x" * 9_000}))
     await world.tick()
     assert (world.run.status, world.run.failure_class) == (RunStatus.FAILED, FailureClass.LAUNCH_CONFIGURATION)
     assert not world.tasks.requests
@@ -260,7 +185,7 @@ async def test_a_request_that_ecs_would_refuse_for_its_form_fails_its_run_withou
 
 
 async def test_a_worker_that_claims_before_the_daemon_records_it_is_a_success_of_both() -> None:
-    world = World(a_run())
+    world = LaunchBed(a_run())
     world.tasks.while_sending = lambda arn: world.write(
         claim_attempt(world.run, attempt=1, task_arn=arn, now=world.clock.now())
     )
@@ -271,7 +196,7 @@ async def test_a_worker_that_claims_before_the_daemon_records_it_is_a_success_of
 
 
 async def test_a_surplus_task_is_not_recorded_over_the_one_that_claimed() -> None:
-    world = World(a_run())
+    world = LaunchBed(a_run())
     world.tasks.while_sending = lambda _arn: world.write(
         claim_attempt(world.run, attempt=1, task_arn=OTHER_ARN, now=world.clock.now())
     )
@@ -281,7 +206,7 @@ async def test_a_surplus_task_is_not_recorded_over_the_one_that_claimed() -> Non
 
 
 async def test_a_cancel_recorded_while_run_task_is_under_way_keeps_the_task_on_record_to_be_stopped() -> None:
-    world = World(a_run())
+    world = LaunchBed(a_run())
     world.tasks.while_sending = lambda _arn: world.cancel()
     await world.tick()
     assert (world.run.status, world.run.external_id) == (RunStatus.RUNNING, *world.tasks.tasks)
@@ -292,7 +217,7 @@ async def test_a_cancel_recorded_while_run_task_is_under_way_keeps_the_task_on_r
 async def test_a_cancel_recorded_while_a_refused_run_task_is_under_way_ends_the_run_at_once(
     kind: LaunchFailureKind,
 ) -> None:
-    world = World(a_run())
+    world = LaunchBed(a_run())
     world.tasks.while_sending = lambda _arn: world.cancel()
     world.tasks.next_failure(refusal(kind))
     await world.tick()
@@ -300,7 +225,7 @@ async def test_a_cancel_recorded_while_a_refused_run_task_is_under_way_ends_the_
 
 
 async def test_a_refusal_is_not_definite_for_a_send_that_another_replica_has_made_meanwhile() -> None:
-    world = World(a_run())
+    world = LaunchBed(a_run())
 
     def other_replica_sends(_arn: str) -> None:
         world.runs.seed(launching(run_id="r1", version=world.run.version + 1, sent_s_ago=-1))
@@ -312,7 +237,7 @@ async def test_a_refusal_is_not_definite_for_a_send_that_another_replica_has_mad
 
 
 async def test_two_replicas_at_the_same_moment_make_one_task() -> None:
-    world = World(*(a_run(run_id=f"run-{number}") for number in range(20)))
+    world = LaunchBed(*(a_run(run_id=f"run-{number}") for number in range(20)))
     first, second = world.loop, world.restarted()
     tick = tick_at(world.clock)
     await world.clock.run(asyncio.gather(first.tick(tick), second.tick(tick)))
@@ -321,7 +246,7 @@ async def test_two_replicas_at_the_same_moment_make_one_task() -> None:
 
 
 async def test_a_stale_page_of_the_queue_launches_nothing_again() -> None:
-    world = World(a_run())
+    world = LaunchBed(a_run())
     world.runs.freeze_index()
     await world.ticks(5)
     assert len(world.tokens) == 1
@@ -332,7 +257,7 @@ async def test_a_stale_page_of_the_queue_launches_nothing_again() -> None:
 
 
 async def test_a_tokens_age_is_checked_after_the_limiter() -> None:
-    world = World(launching(sent_s_ago=3200, launch_request="{}"))
+    world = LaunchBed(launching(sent_s_ago=3200, launch_request="{}"))
     world.tasks.limiter_wait_s = 200
     await world.tick()
     assert world.tasks.reserved == {"FARGATE": 1}
@@ -342,7 +267,7 @@ async def test_a_tokens_age_is_checked_after_the_limiter() -> None:
 
 async def test_a_record_without_cluster_is_looked_for_where_we_launch_and_not_left_for_ever() -> None:
     run = launching(sent_s_ago=4000, cluster=None)
-    found, given_up = World(run), World(run)
+    found, given_up = LaunchBed(run), LaunchBed(run)
     found.tasks.add(task_of(run))
     for world in (found, given_up):
         await world.tick()
@@ -351,7 +276,7 @@ async def test_a_record_without_cluster_is_looked_for_where_we_launch_and_not_le
 
 
 async def test_after_the_tokens_life_a_task_is_adopted_by_its_started_by() -> None:
-    world = World(launching(sent_s_ago=4000))
+    world = LaunchBed(launching(sent_s_ago=4000))
     world.tasks.add(task_of(launching(run_id="r2"), arn=OTHER_ARN), task_of(world.run))
     await world.tick()
     assert (world.run.status, world.run.external_id) == (RunStatus.RUNNING, ARN)
@@ -359,14 +284,14 @@ async def test_after_the_tokens_life_a_task_is_adopted_by_its_started_by() -> No
 
 
 async def test_after_the_tokens_life_a_launch_without_a_task_goes_to_the_next_try() -> None:
-    world = World(launching(sent_s_ago=4000))
+    world = LaunchBed(launching(sent_s_ago=4000))
     await world.ticks(3)
     assert world.tokens == [launch_token("r1", 1, 2)]
     assert world.run.status is RunStatus.RUNNING
 
 
 async def test_a_failed_listing_gives_no_launch_up() -> None:
-    world = World(launching(sent_s_ago=4000))
+    world = LaunchBed(launching(sent_s_ago=4000))
     world.tasks.next_error("list_running", Transient("throttled", throttled=True))
     with pytest.raises(Transient):
         await world.tick()
@@ -374,7 +299,7 @@ async def test_a_failed_listing_gives_no_launch_up() -> None:
 
 
 async def test_a_cancelled_launch_is_never_replayed_and_ends_when_no_task_appears() -> None:
-    world = World(launching(sent_s_ago=60, launch_request="{}"))
+    world = LaunchBed(launching(sent_s_ago=60, launch_request="{}"))
     world.cancel()
     await world.ticks(9)
     assert world.run.status is RunStatus.LAUNCHING  # a task may still appear
@@ -384,7 +309,7 @@ async def test_a_cancelled_launch_is_never_replayed_and_ends_when_no_task_appear
 
 
 async def test_a_cancelled_launch_whose_task_appears_is_recorded_for_reconciling_to_stop() -> None:
-    world = World(launching(sent_s_ago=60))
+    world = LaunchBed(launching(sent_s_ago=60))
     world.cancel()
     world.tasks.add(task_of(world.run))
     await world.tick()
@@ -396,7 +321,7 @@ async def test_a_cancelled_launch_whose_task_appears_is_recorded_for_reconciling
 
 
 async def test_one_runs_error_does_not_halt_the_others() -> None:
-    world = World(a_run(), *(a_run(run_id=f"run-{number}") for number in range(5)))
+    world = LaunchBed(a_run(), *(a_run(run_id=f"run-{number}") for number in range(5)))
     world.tasks.next_error("run_task", LOST)
     await world.tick()
     statuses = sorted(run.status for run in world.runs.records.values())
@@ -404,7 +329,7 @@ async def test_one_runs_error_does_not_halt_the_others() -> None:
 
 
 async def test_a_launch_whose_reply_was_lost_counts_against_the_limit_at_once() -> None:
-    world = World(
+    world = LaunchBed(
         *(a_run(run_id=f"run-{number}") for number in range(4)), limits=AdmissionLimits(max_concurrent_tasks=2)
     )
     world.tasks.next_error("run_task", LOST, applied=True, times=2)
@@ -415,7 +340,7 @@ async def test_a_launch_whose_reply_was_lost_counts_against_the_limit_at_once() 
 
 
 async def test_once_the_drain_begins_nothing_new_is_claimed_not_even_by_who_waits_for_the_limiter() -> None:
-    world = World(a_run())
+    world = LaunchBed(a_run())
     world.tasks.limiter_wait_s = 5
     drain = Drain()
     tick = asyncio.ensure_future(world.loop.tick(tick_at(world.clock, drain)))  # noqa: TID251 - awaited below
@@ -437,5 +362,5 @@ async def test_once_the_drain_begins_nothing_new_is_claimed_not_even_by_who_wait
     ],
 )
 async def test_only_an_empty_queue_is_looked_at_less_often(runs: tuple[Run, ...], wait_s: float | None) -> None:
-    world = World(*runs, idle_interval_s=2.0)
+    world = LaunchBed(*runs, idle_interval_s=2.0)
     assert await world.clock.run(world.loop.tick(tick_at(world.clock))) == wait_s

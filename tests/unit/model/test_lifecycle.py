@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from dagy_control.model.failures import RetryPolicy
+from dagy_control.model.failures import CLASSES, RetryPolicy
+from dagy_control.model.launch_failure import LaunchFailureKind
 from dagy_control.model.lifecycle import (
-    LaunchFailureKind,
     LaunchRetryPolicy,
     Refused,
     claim_attempt,
@@ -160,7 +160,10 @@ def test_the_last_refusal_fails_the_run_in_the_words_of_the_runbook() -> None:
     before = launching(launch_try=3)
     run = after(before, fail_launch(before, LaunchFailureKind.RETRYABLE))
     assert (run.status, run.failure_class, run.completed_at) == (RunStatus.FAILED, FailureClass.CAPACITY, NOW)
-    assert run.error_message == "ECS launch failed: ECS said no (try 3, the last)"
+    assert (
+        run.error_message
+        == f"ECS launch failed: ECS said no (try 3, the last). {CLASSES[FailureClass.CAPACITY].remedy}"
+    )
 
 
 @pytest.mark.parametrize("launch_try", [1, 3, 50])
@@ -175,7 +178,13 @@ def test_a_permanent_refusal_fails_the_run_at_once() -> None:
     change = fail_launch(launching(), LaunchFailureKind.PERMANENT, failure_class=FailureClass.LAUNCH_PERMISSION)
     run = after(launching(), change)
     assert (run.status, run.failure_class) == (RunStatus.FAILED, FailureClass.LAUNCH_PERMISSION)
-    assert run.error_message == "ECS launch failed: ECS said no"
+    assert run.error_message == f"ECS launch failed: ECS said no. {CLASSES[FailureClass.LAUNCH_PERMISSION].remedy}"
+
+
+def test_a_refusal_that_is_not_the_runs_own_fault_is_never_counted() -> None:
+    held = fail_launch(launching(launch_try=3), LaunchFailureKind.HELD, retry_after_s=30.0)
+    run = after(launching(launch_try=3), held)
+    assert (run.status, run.launch_try, run.not_before) == (RunStatus.QUEUED, 3, NOW + timedelta(seconds=30))
 
 
 @pytest.mark.parametrize("kind", LaunchFailureKind)
