@@ -1,10 +1,14 @@
 """The sections that say how the loops, the HTTP face and the worker behave."""
 
 from pathlib import Path
+from typing import Annotated
 
 from pydantic import Field
 
 from dagy_control.config.fields import RESTART, Count, DynamoDBTable, Flag, Number, Section, safe_minimum
+from dagy_control.model.failures import RETRIED_AS_INFRASTRUCTURE
+
+InfraClass = Annotated[str, Field(pattern=rf"^({'|'.join(sorted(RETRIED_AS_INFRASTRUCTURE))})$")]
 
 
 class LaunchingSettings(Section):
@@ -47,7 +51,9 @@ class LaunchingSettings(Section):
     breaker_probe_delay_max_s: Number = Field(600, gt=0, le=86400)
     """Seconds between two such tries at most."""
     spot_fallback_after_tries: Count = Field(2, ge=1, le=100)
-    """Launch tries refused for lack of Spot capacity after which the run goes to on-demand."""
+    """Tries and attempts that ended for lack of capacity or by a Spot reclaim, after which a run goes to on-demand.
+
+    Other failures do not count. A run that names its capacity provider keeps it."""
 
 
 class ReconcilingSettings(Section):
@@ -76,7 +82,13 @@ class ReconcilingSettings(Section):
     max_infra_failures: Count = Field(3, ge=0, le=100)
     """New attempts of a run after failures that are not its own (Spot, host, network), at most."""
     infra_retry_delay_s: Number = Field(10, ge=0, le=3600)
-    """Seconds before such a new attempt."""
+    """Seconds before a new attempt; up to half as much is added, so that many do not come back at once."""
+    infra_retry_classes: tuple[InfraClass, ...] = tuple(sorted(RETRIED_AS_INFRASTRUCTURE))
+    """Failure classes that get such a new attempt. A run that fails by one that is left out fails for good."""
+    out_of_memory_next_profile: Flag = False
+    """Whether an attempt that ran out of memory is retried with the next larger profile, at the cost of max_infra_failures.
+
+    A run that was sized by itself gets more memory for the same CPU. Then it costs more: off by default."""
 
 
 class EventsSettings(Section):

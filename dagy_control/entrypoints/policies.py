@@ -13,6 +13,7 @@ from dagy_control.launching.request import LaunchTarget
 from dagy_control.model.failures import RetryPolicy
 from dagy_control.model.lifecycle import LaunchRetryPolicy
 from dagy_control.model.resources import TaskSize
+from dagy_control.model.runs import FailureClass
 from dagy_control.orphans.criteria import Criteria, StateTable
 from dagy_control.orphans.decide import OrphanPolicy
 from dagy_control.reconciling.decide import ReconcilePolicy
@@ -71,9 +72,12 @@ def _sizes(settings: Settings) -> dict[str, TaskSize]:
 
 def retry_policy(settings: Settings) -> RetryPolicy:
     """The bounds of automatic retries."""
+    reconciling = settings.reconciling
     return RetryPolicy(
-        max_infra_failures=settings.reconciling.max_infra_failures,
-        retry_delay_s=settings.reconciling.infra_retry_delay_s,
+        max_infra_failures=reconciling.max_infra_failures,
+        retry_delay_s=reconciling.infra_retry_delay_s,
+        infra_classes=frozenset(map(FailureClass, reconciling.infra_retry_classes)),
+        profiles=_sizes(settings) if reconciling.out_of_memory_next_profile else None,
     )
 
 

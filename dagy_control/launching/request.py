@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from dagy_control.model.failures import shortages
 from dagy_control.model.overrides import WorkerFrame, overrides_of, overrides_problem
 from dagy_control.model.resources import PROVIDER_VARIABLE, CapacityProvider, choose_provider
 from dagy_control.model.runs import Run, launch_token
@@ -32,13 +33,12 @@ class LaunchTarget(WorkerFrame):
 
 
 def provider_for(run: Run, target: LaunchTarget) -> str:
-    """The capacity provider of this try: the run's own wish, else by weight, else on-demand after too many failures on Spot."""
+    """The capacity provider of this try: the run's own wish, else by weight, else on-demand after too many shortages on Spot."""
     wish = run.environment.get(PROVIDER_VARIABLE)
     if wish:
         return wish
     chosen = choose_provider(target.provider_weights, run.run_id, run.attempt)
-    failures = run.launch_try - 1 + run.infra_failures
-    if chosen == CapacityProvider.FARGATE_SPOT and failures >= target.spot_fallback_after_tries:
+    if chosen == CapacityProvider.FARGATE_SPOT and shortages(run) >= target.spot_fallback_after_tries:
         return CapacityProvider.FARGATE
     return chosen
 

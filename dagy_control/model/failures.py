@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from dagy_control.model.runs import ActiveRun, FailureClass
+from dagy_control.model.resources import TaskSize, larger_size
+from dagy_control.model.runs import TRANSITIONS_KEPT_UNTIL_VERSION, ActiveRun, FailureClass, Run
 
 
 class Budget(StrEnum):
@@ -21,14 +22,6 @@ class ClassPolicy:
 
     budget: Budget
     remedy: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RetryPolicy:
-    """The bounds of automatic retries; the user's own bound is the run's `max_attempts`."""
-
-    max_infra_failures: int = 3
-    retry_delay_s: float = 10.0
 
 
 CLASSES: Mapping[FailureClass, ClassPolicy] = {
@@ -102,14 +95,62 @@ CLASSES: Mapping[FailureClass, ClassPolicy] = {
 }
 
 
+RETRIED_AS_INFRASTRUCTURE = frozenset(
+    failure_class for failure_class, policy in CLASSES.items() if policy.budget is Budget.INFRASTRUCTURE
+)
+"""Classes that are none of the user's doing, and retried unless the configuration takes them out."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryPolicy:
+    """The bounds of automatic retries; the user's own bound is the run's `max_attempts`.
+
+    `infra_classes`: those retried at the cost of `max_infra_failures`, of `RETRIED_AS_INFRASTRUCTURE`; the others are final.
+    `profiles`: with it, an attempt that ran out of memory is retried, at the same cost, with the next larger size; None: it
+    is the user's failure and nothing else.
+    """
+
+    max_infra_failures: int = 3
+    retry_delay_s: float = 10.0
+    infra_classes: frozenset[FailureClass] = RETRIED_AS_INFRASTRUCTURE
+    profiles: Mapping[str, TaskSize] | None = None
+
+
 def next_budget(run: ActiveRun, failure_class: FailureClass, policy: RetryPolicy) -> Budget:
     """The budget that pays for another attempt after this failure; NONE when the failure is final.
 
     User failures are bounded by the run's `max_attempts`, infrastructure failures by the policy; each counts apart.
     """
     budget = CLASSES[failure_class].budget
+    infra_left = run.infra_failures < policy.max_infra_failures
+    if infra_left and next_size(run, failure_class, policy) is not None:
+        return Budget.INFRASTRUCTURE
     if budget is Budget.USER and run.user_failures + 1 < run.max_attempts:
         return Budget.USER
-    if budget is Budget.INFRASTRUCTURE and run.infra_failures < policy.max_infra_failures:
+    if budget is Budget.INFRASTRUCTURE and infra_left and failure_class in policy.infra_classes:
         return Budget.INFRASTRUCTURE
     return Budget.NONE
+
+
+def next_size(run: ActiveRun, failure_class: FailureClass, policy: RetryPolicy) -> tuple[str | None, TaskSize] | None:
+    """(profile, size) of the next attempt when it is to be larger; None for the same. Only the whole record tells a run's size."""
+    if failure_class is not FailureClass.OUT_OF_MEMORY or policy.profiles is None or not isinstance(run, Run):
+        return None
+    if run.cpu is None or run.memory is None:
+        return None
+    return larger_size(TaskSize(run.cpu, run.memory, run.ephemeral_storage_gib), run.workload_profile, policy.profiles)
+
+
+SHORTAGES = frozenset({FailureClass.CAPACITY, FailureClass.SPOT_INTERRUPTED})
+"""Failures that say that a provider has too little capacity."""
+
+
+def shortages(run: Run) -> int:
+    """How often the run's tries and attempts so far have ended for lack of capacity, or by a Spot reclaim.
+
+    Counted in its transitions: every way back to the queue is one, and says the class. A run too old to have all of them
+    (`TRANSITIONS_KEPT_UNTIL_VERSION`) counts every failure of its present attempt's launches and of infrastructure instead.
+    """
+    if run.version >= TRANSITIONS_KEPT_UNTIL_VERSION:
+        return run.launch_try - 1 + run.infra_failures
+    return sum(step.failure_class in SHORTAGES for step in run.transitions)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from dagy_control.model.failures import Budget, RetryPolicy, next_budget
+from dagy_control.model.failures import Budget, RetryPolicy, next_budget, next_size
 from dagy_control.model.hashing import jittered
 from dagy_control.model.launch_failure import LaunchFailure, LaunchFailureKind
 from dagy_control.model.outcomes import Ending, Outcome
@@ -306,11 +306,16 @@ def _end_failed(
     budget = next_budget(run, failure_class, policy)
     if budget is Budget.NONE or run.cancel_requested_at is not None:
         return _failed(run, failure_class, outcome.message, now=now, by=by, **evidence)
+    why = f"{failure_class}: {outcome.message}"
+    if (larger := next_size(run, failure_class, policy)) is not None:
+        profile, size = larger
+        why = f"{why[:400]}; next attempt with {profile or 'more memory'}: {size.cpu} CPU / {size.memory_mib} MiB"
+        evidence = {**evidence, "workload_profile": profile, "cpu": size.cpu, "memory": size.memory_mib}
     return _requeue(
         run,
         now=now,
         by=by,
-        why=f"{failure_class}: {outcome.message}",
+        why=why,
         wait_s=jittered(policy.retry_delay_s, run.run_id, run.attempt),
         attempt=run.attempt + 1,
         launch_try=1,

@@ -73,6 +73,32 @@ def smallest_cpu_for(memory_mib: int) -> int | None:
     return next((cpu for cpu, memories in FARGATE_MEMORY_MIB.items() if memory_mib in memories), None)
 
 
+def larger_size(
+    size: TaskSize, profile: str | None, profiles: Mapping[str, TaskSize]
+) -> tuple[str | None, TaskSize] | None:
+    """What to give to a task that ran out of memory: (profile, size), or None when it has the largest already.
+
+    A run of a profile gets the next one by memory that has no less CPU. One that was sized by itself keeps its CPU and gets
+    the least memory that Fargate has for it of half as much again, or else the most.
+    """
+    named = profiles.get(profile or "")
+    if named is not None and (named.cpu, named.memory_mib) == (size.cpu, size.memory_mib):
+        larger = [
+            (each.memory_mib, each.cpu, name)
+            for name, each in profiles.items()
+            if each.memory_mib > size.memory_mib and each.cpu >= size.cpu
+        ]
+        if not larger:
+            return None
+        memory_mib, cpu, name = min(larger)
+        return name, TaskSize(cpu, memory_mib, size.ephemeral_storage_gib)
+    more = [memory for memory in FARGATE_MEMORY_MIB.get(size.cpu, ()) if memory > size.memory_mib]
+    if not more:
+        return None
+    enough = (memory for memory in more if memory >= 1.5 * size.memory_mib)
+    return profile, TaskSize(size.cpu, next(enough, more[-1]), size.ephemeral_storage_gib)
+
+
 def validate_ephemeral_storage(gib: int) -> str | None:
     """None when Fargate can be asked for `gib` of ephemeral storage; otherwise the problem."""
     if EPHEMERAL_STORAGE_MIN_GIB <= gib <= EPHEMERAL_STORAGE_MAX_GIB:

@@ -149,6 +149,12 @@ class Transition:
     by: str
     why: str
 
+    @property
+    def failure_class(self) -> FailureClass | None:
+        """The class of the failure that led to it: what `why` begins with; None for any other change."""
+        word = self.why.partition(":")[0]
+        return FailureClass(word) if word in set(FailureClass) else None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run(ActiveRun):

@@ -12,7 +12,7 @@ from dagy_control.kernel.record_writer import RecordWriter
 from dagy_control.kernel.telemetry import log
 from dagy_control.model.lifecycle import end_attempt, record_stop_cause
 from dagy_control.model.outcomes import Sighting, judge
-from dagy_control.model.runs import ActiveRun, RunChange, RunStatus, WorkerResult
+from dagy_control.model.runs import ActiveRun, FailureClass, RunChange, RunStatus, WorkerResult
 from dagy_control.model.tasks import SeenTask
 from dagy_control.ports.flows import Results
 from dagy_control.ports.runs import Runs
@@ -171,7 +171,11 @@ class ReconcilingEffects:
                 run, outcome, policy.retry, task=end.task, container_name=policy.container_name, now=now, by=BY
             )
 
-        written, _ = await self._writer.settle(end.run, decide_again)
+        start: ActiveRun = end.run
+        if outcome.failure_class is FailureClass.OUT_OF_MEMORY and policy.retry.profiles is not None:
+            # The index does not tell with what size it ran.
+            start = await self._runs.get(end.run.run_id) or end.run
+        written, _ = await self._writer.settle(start, decide_again)
         if written is None:
             return None
         _log.info(

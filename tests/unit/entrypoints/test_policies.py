@@ -65,6 +65,8 @@ def another_value(path: str) -> Settings:
         candidates = [not value]
     elif isinstance(value, int | float):
         candidates = [value + 1, value / 2, value - 1, value * 2]
+    elif isinstance(value, tuple) and isinstance(value[0], str):
+        candidates = [list(value[1:])]
     elif isinstance(value, tuple):
         candidates = [[{**value[0].model_dump(), "table": "models", "terminal_statuses": ["over"]}]]
     for candidate in candidates:

@@ -104,6 +104,26 @@ async def test_a_capacity_failure_takes_a_new_token_and_moves_spot_to_on_demand(
     assert world.run.capacity_provider == "FARGATE"
 
 
+async def test_other_failures_of_a_launch_do_not_move_spot_to_on_demand() -> None:
+    bed = LaunchBed(a_run(), where={"provider_weights": {"FARGATE_SPOT": 1}})
+    bed.tasks.next_failure(refusal(LaunchFailureKind.RETRYABLE, FailureClass.IMAGE_PULL))
+    bed.tasks.next_failure(refusal(LaunchFailureKind.RETRYABLE, FailureClass.INFRASTRUCTURE))
+    await bed.ticks(3)
+    assert bed.tasks.reserved == {"FARGATE_SPOT": 3}
+    assert [step.failure_class for step in bed.run.transitions if step.to_status == "QUEUED"] == [
+        FailureClass.IMAGE_PULL,
+        FailureClass.INFRASTRUCTURE,
+    ]
+
+
+async def test_a_throttle_is_no_shortage() -> None:
+    bed = LaunchBed(a_run(), where={"provider_weights": {"FARGATE_SPOT": 1}})
+    for _ in range(5):
+        bed.tasks.next_failure(refusal(LaunchFailureKind.THROTTLED))
+    await bed.ticks(6)
+    assert bed.tasks.reserved == {"FARGATE_SPOT": 6}
+
+
 async def test_launch_tries_end() -> None:
     world = LaunchBed(a_run())
     for _ in range(9):

@@ -6,11 +6,27 @@ from typing import Any
 import pytest
 
 from dagy_control.launching.request import LaunchTarget, decoded, encoded, problem_of, provider_for, run_task_request
-from dagy_control.model.runs import Run, launch_token
-from tests.builders import a_run, target
+from dagy_control.model.runs import Run, Transition, launch_token
+from tests.builders import NOW, a_run, target
 
 OVERRIDES_ALLOWED = {"containerOverrides", "cpu", "memory", "ephemeralStorage", "executionRoleArn", "taskRoleArn"}
 SPOT = {"provider_weights": {"FARGATE_SPOT": 1}}
+
+
+def after(*whys: str, **values: Any) -> Run:
+    """A run that went back to the queue for these reasons."""
+    steps = tuple(
+        Transition(
+            at=NOW,
+            from_status="LAUNCHING",
+            to_status="QUEUED",
+            attempt=1,
+            by="test",
+            why=f"{why}: ECS launch failed: x",
+        )
+        for why in whys
+    )
+    return a_run(transitions=steps, **values)
 
 
 def request_of(run: Run, where: LaunchTarget | None = None) -> dict[str, Any]:
@@ -109,12 +125,26 @@ def test_what_a_user_passes_never_becomes_an_override() -> None:
     [
         pytest.param(a_run(), target(**SPOT), "FARGATE_SPOT", id="by weight"),
         pytest.param(a_run(environment={"ECS_CAPACITY_PROVIDER": "FARGATE"}), target(**SPOT), "FARGATE", id="the run's own wish"),
-        pytest.param(a_run(launch_try=2), target(**SPOT), "FARGATE_SPOT", id="one refusal is not enough"),
-        pytest.param(a_run(launch_try=3), target(**SPOT), "FARGATE", id="two refusals move it to on-demand"),
-        pytest.param(a_run(attempt=3, infra_failures=2), target(**SPOT), "FARGATE", id="two reclaims move it to on-demand"),
-        pytest.param(a_run(attempt=2, launch_try=2, infra_failures=1), target(**SPOT), "FARGATE", id="a refusal and a reclaim"),
-        pytest.param(a_run(attempt=4), target(**SPOT), "FARGATE_SPOT", id="the user's failures do not count"),
-        pytest.param(a_run(launch_try=3), target(**SPOT, spot_fallback_after_tries=9), "FARGATE_SPOT", id="as the policy says"),
+        pytest.param(after("CAPACITY"), target(**SPOT), "FARGATE_SPOT", id="one refusal is not enough"),
+        pytest.param(after("CAPACITY", "CAPACITY"), target(**SPOT), "FARGATE", id="two refusals move it to on-demand"),
+        pytest.param(after("SPOT_INTERRUPTED", "SPOT_INTERRUPTED"), target(**SPOT), "FARGATE", id="two reclaims move it to on-demand"),
+        pytest.param(after("CAPACITY", "SPOT_INTERRUPTED"), target(**SPOT), "FARGATE", id="a refusal and a reclaim"),
+        pytest.param(after(*["IMAGE_PULL"] * 9, "CAPACITY"), target(**SPOT), "FARGATE_SPOT", id="image pull errors do not count"),
+        pytest.param(after("throttled", "held", "NETWORK"), target(**SPOT), "FARGATE_SPOT", id="nor what is not capacity"),
+        pytest.param(after("USER_ERROR", "USER_ERROR"), target(**SPOT), "FARGATE_SPOT", id="the user's failures do not count"),
+        pytest.param(after("CAPACITY", "CAPACITY"), target(**SPOT, spot_fallback_after_tries=9), "FARGATE_SPOT", id="as the policy says"),
+        pytest.param(
+            after("CAPACITY", "CAPACITY", environment={"ECS_CAPACITY_PROVIDER": "FARGATE_SPOT"}),
+            target(**SPOT),
+            "FARGATE_SPOT",
+            id="its own wish wins always",
+        ),
+        pytest.param(
+            a_run(version=200, launch_try=2, infra_failures=1),
+            target(**SPOT),
+            "FARGATE",
+            id="too old for its transitions: all failures count",
+        ),
     ],
 )  # fmt: skip
 def test_the_capacity_provider(run: Run, where: LaunchTarget, provider: str) -> None:

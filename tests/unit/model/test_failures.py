@@ -1,12 +1,24 @@
 """Failure classes and the budgets that pay for a retry."""
 
+from typing import Any
+
 import pytest
 
-from dagy_control.model.failures import CLASSES, Budget, RetryPolicy, next_budget
-from dagy_control.model.runs import FailureClass
-from tests.builders import running
+from dagy_control.model.failures import (
+    CLASSES,
+    RETRIED_AS_INFRASTRUCTURE,
+    Budget,
+    RetryPolicy,
+    next_budget,
+    next_size,
+    shortages,
+)
+from dagy_control.model.resources import TaskSize
+from dagy_control.model.runs import FailureClass, Transition, active_view
+from tests.builders import NOW, running
 
 POLICY = RetryPolicy(max_infra_failures=3)
+GROWING = RetryPolicy(max_infra_failures=3, profiles={"small": TaskSize(256, 512), "large": TaskSize(2048, 4096)})
 FINAL = {
     FailureClass.ARTIFACT,
     FailureClass.DEPENDENCY,
@@ -51,3 +63,44 @@ def test_budgets_are_counted_apart(
 ) -> None:
     run = running(attempt=attempt, infra_failures=infra_failures, max_attempts=max_attempts)
     assert next_budget(run, FailureClass(failure_class), POLICY) == budget
+
+
+@pytest.mark.parametrize("failure_class", sorted(RETRIED_AS_INFRASTRUCTURE))
+def test_a_class_that_the_configuration_leaves_out_is_final(failure_class: FailureClass) -> None:
+    without = RetryPolicy(infra_classes=RETRIED_AS_INFRASTRUCTURE - {failure_class})
+    assert next_budget(running(), failure_class, POLICY) is Budget.INFRASTRUCTURE
+    assert next_budget(running(), failure_class, without) is Budget.NONE
+
+
+@pytest.mark.parametrize(
+    ("policy", "values", "budget", "memory_mib"),
+    [
+        pytest.param(GROWING, {}, "infrastructure", 4096, id="the next profile, at the cost of infrastructure"),
+        pytest.param(POLICY, {}, "none", None, id="off by default: the user's failure"),
+        pytest.param(POLICY, {"max_attempts": 2}, "user", None, id="off by default: with the user's own attempts"),
+        pytest.param(GROWING, {"infra_failures": 3, "attempt": 4}, "none", 4096, id="the budget is used up"),
+        pytest.param(GROWING, {"infra_failures": 3, "attempt": 4, "max_attempts": 2}, "user", 4096, id="the user pays, and it grows"),
+        pytest.param(GROWING, {"workload_profile": "large", "cpu": 2048, "memory": 4096}, "none", None, id="the largest already"),
+        pytest.param(GROWING, {"cpu": None}, "none", None, id="a run of unknown size"),
+    ],
+)  # fmt: skip
+def test_out_of_memory(policy: RetryPolicy, values: dict[str, Any], budget: str, memory_mib: int | None) -> None:
+    run = running(**{"workload_profile": "small", "cpu": 256, "memory": 512, **values})
+    assert next_budget(run, FailureClass.OUT_OF_MEMORY, policy) == budget
+    larger = next_size(run, FailureClass.OUT_OF_MEMORY, policy)
+    assert (larger and larger[1].memory_mib) == memory_mib
+
+
+def test_no_other_failure_gets_more_memory_and_an_entry_of_the_index_tells_no_size() -> None:
+    run = running(workload_profile="small", cpu=256, memory=512)
+    assert next_size(run, FailureClass.USER_ERROR, GROWING) is None
+    assert next_size(active_view(run), FailureClass.OUT_OF_MEMORY, GROWING) is None
+
+
+def test_shortages_are_counted_by_the_class_that_a_transition_names() -> None:
+    whys = (
+        "launched", "launch try 1 on FARGATE_SPOT", "CAPACITY: ECS launch failed: x", "throttled: CAPACITY",
+        "SPOT_INTERRUPTED: Reconciled", "IMAGE_PULL: x", "CAPACITYX: y",
+    )  # fmt: skip
+    steps = tuple(Transition(at=NOW, from_status="", to_status="QUEUED", attempt=1, by="test", why=why) for why in whys)
+    assert shortages(running(transitions=steps)) == 2

@@ -8,6 +8,7 @@ from dagy_control.model.resources import (
     FARGATE_MEMORY_MIB,
     TaskSize,
     choose_provider,
+    larger_size,
     nearest_sizes,
     smallest_cpu_for,
     validate_ephemeral_storage,
@@ -69,6 +70,35 @@ def test_a_memory_has_a_smallest_cpu(memory_mib: int, cpu: int | None) -> None:
 @pytest.mark.parametrize(("gib", "valid"), [(20, False), (21, True), (200, True), (201, False)])
 def test_ephemeral_storage_is_21_to_200_gib(gib: int, valid: bool) -> None:
     assert (validate_ephemeral_storage(gib) is None) == valid
+
+
+PROFILES = {
+    "small": TaskSize(256, 512),
+    "medium": TaskSize(1024, 2048),
+    "lean": TaskSize(512, 3072),
+    "xlarge": TaskSize(4096, 12288),
+}
+
+
+@pytest.mark.parametrize(
+    ("profile", "size", "larger"),
+    [
+        pytest.param("small", TaskSize(256, 512), ("medium", TaskSize(1024, 2048)), id="the next profile by memory"),
+        pytest.param("medium", TaskSize(1024, 2048), ("xlarge", TaskSize(4096, 12288)), id="never with less CPU"),
+        pytest.param("xlarge", TaskSize(4096, 12288), None, id="the largest profile is the end"),
+        pytest.param(None, TaskSize(256, 512), (None, TaskSize(256, 1024)), id="sized by itself: more for the same CPU"),
+        pytest.param(None, TaskSize(256, 2048), None, id="the most for its CPU is the end"),
+        pytest.param(None, TaskSize(4096, 8192), (None, TaskSize(4096, 12288)), id="by half at least"),
+        pytest.param(None, TaskSize(4096, 24576), (None, TaskSize(4096, 30720)), id="or the most there is"),
+        pytest.param("small", TaskSize(256, 1024), ("small", TaskSize(256, 2048)), id="a profile with memory of its own"),
+        pytest.param("gone", TaskSize(256, 512), ("gone", TaskSize(256, 1024)), id="a profile that is no more"),
+        pytest.param("small", TaskSize(256, 512, 50), ("medium", TaskSize(1024, 2048, 50)), id="the storage stays"),
+    ],
+)  # fmt: skip
+def test_more_memory(profile: str | None, size: TaskSize, larger: tuple[str | None, TaskSize] | None) -> None:
+    assert larger_size(size, profile, PROFILES) == larger
+    if larger is not None:
+        assert validate_size(larger[1].cpu, larger[1].memory_mib) is None
 
 
 def test_the_choice_honours_70_to_30_over_many_runs() -> None:

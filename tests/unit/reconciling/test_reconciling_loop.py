@@ -10,7 +10,9 @@ from typing_extensions import override
 
 from dagy_control.errors import Permanent, Transient
 from dagy_control.kernel.drain import Drain
+from dagy_control.model.failures import RetryPolicy
 from dagy_control.model.lifecycle import commit_result, record_stop_cause, request_cancel
+from dagy_control.model.resources import TaskSize
 from dagy_control.model.runs import FailureClass, ResultStatus, Run, RunChange, RunStatus, StopCause, applied
 from dagy_control.model.tasks import SeenTask
 from dagy_control.ports.tasks import Described, ReadPriority
@@ -38,6 +40,7 @@ from tests.fakes.permit import FakePermit
 from tests.fakes.runs import FakeRuns
 from tests.fakes.tasks import FakeTasks
 
+LARGE = TaskSize(2048, 4096)
 FAILURE = result(ResultStatus.FAILED, failure_class=FailureClass.USER_ERROR)
 
 
@@ -112,6 +115,18 @@ async def test_a_task_is_asked_for_in_its_records_own_cluster() -> None:
     world = World(run, tasks=[stopped(run, cluster="other")])
     await world.reconcile()
     assert world.run.status is RunStatus.FAILED
+
+
+async def test_an_attempt_out_of_memory_goes_on_with_the_next_profile_and_says_so() -> None:
+    run = running(workload_profile="small", cpu=256, memory=512)
+    killed = stopped(run, 137, reason="OutOfMemoryError: Container killed due to memory usage")
+    world = World(run, tasks=[killed], retry=RetryPolicy(profiles={"small": TaskSize(256, 512), "large": LARGE}))
+    await world.reconcile()
+    assert (world.run.status, world.run.attempt, world.run.user_failures) == (RunStatus.QUEUED, 2, 0)
+    assert (world.run.workload_profile, world.run.cpu, world.run.memory) == ("large", 2048, 4096)
+    why = world.run.transitions[-1].why
+    assert why.startswith("OUT_OF_MEMORY: ")
+    assert why.endswith("; next attempt with large: 2048 CPU / 4096 MiB")
 
 
 # Missing.
