@@ -21,6 +21,8 @@ class LaunchPolicy:
     `reply_timeout_s`: a send younger than this may still be answered to whoever sent it. `token_replay_max_age_s`: ECS keeps a
     token at least an hour after its task's end ("Ensuring idempotency", ECS API reference); counted from the first send.
     `idle_interval_s`: until the next look at an empty queue, which costs a query a shard; None: the loop's interval.
+    `queue_page_limit`: runs of each of the queue's shards that every tick reads, the oldest. A queue that is longer is read whole
+    once per `census_interval_s`, and of it the first runs of each flow are kept in mind (`sample.py`).
     """
 
     target: LaunchTarget
@@ -33,7 +35,7 @@ class LaunchPolicy:
     census_interval_s: float = 10.0
     max_in_flight: int = 32
     idle_interval_s: float | None = None
-    queue_page_limit: int = 1000
+    queue_page_limit: int = 100
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,8 @@
 """Reads the queue, and carries out launches: intent, RunTask, record. Through ports only."""
 
+import math
 from dataclasses import dataclass, replace
+from datetime import timedelta
 
 from dagy_control.errors import Conflict
 from dagy_control.kernel.bounded import Outcome, run_bounded
@@ -11,6 +13,7 @@ from dagy_control.kernel.ticker import Tick
 from dagy_control.launching.breaker import CLOSED, Breaker, after_refusal
 from dagy_control.launching.decide import LaunchPlan, LaunchPolicy, LaunchSnapshot, may_give_up, may_replay
 from dagy_control.launching.request import LaunchTarget, decoded, encoded, problem_of, provider_for, run_task_request
+from dagy_control.launching.sample import QueueSample
 from dagy_control.model.census import Census
 from dagy_control.model.launch_failure import LaunchCause, LaunchFailure, LaunchFailureKind
 from dagy_control.model.lifecycle import claim_launch, launch_failed, launch_not_found, record_task, renew_send
@@ -20,6 +23,8 @@ from dagy_control.ports.runs import Runs
 from dagy_control.ports.tasks import Started, Tasks
 
 BY = "launching"
+SWEEP_REST = 9.0
+"""After reading a long queue whole, so many times as long as it took it is not read whole again: a tenth of the time at most."""
 _log = log("dagy.launching")
 
 
@@ -41,6 +46,8 @@ class LaunchingEffects:
         self._clock = clock
         self._census = Census()
         self._census_at: float | None = None
+        self._sample = QueueSample(0)
+        self._sweep_at = -math.inf
         self._target: LaunchTarget | None = None
         self._probing = False
         self.breaker: Breaker = CLOSED
@@ -59,10 +66,26 @@ class LaunchingEffects:
             async for page in self._runs.active(RunStatus.RUNNING):
                 census.add(page)
             self._census, self._census_at = census, at
+        queued = await self._load_queue(policy)
+        return LaunchSnapshot(queued, launching, self._census, self.breaker)
+
+    async def _load_queue(self, policy: LaunchPolicy) -> list[ActiveRun]:
+        """The oldest of each shard; of a longer queue also the first of each flow, found by reading all of it now and then."""
         queued: list[ActiveRun] = []
         async for page in self._runs.active(RunStatus.QUEUED, limit=policy.queue_page_limit):
             queued.extend(page)
-        return LaunchSnapshot(queued, launching, self._census, self.breaker)
+        began = self._clock.monotonic()
+        if len(queued) < policy.queue_page_limit:
+            self._sample = QueueSample(policy.limits.max_admitted)  # no shard can have more
+        elif began >= self._sweep_at and self._census.total < policy.limits.max_concurrent_tasks:
+            sample = QueueSample(policy.limits.max_admitted)
+            due_by = self._clock.now() + timedelta(seconds=policy.census_interval_s)
+            async for page in self._runs.active(RunStatus.QUEUED):
+                sample.add(page, due_by=due_by)
+            ended = self._clock.monotonic()
+            self._sample = sample
+            self._sweep_at = ended + max(policy.census_interval_s, SWEEP_REST * (ended - began))
+        return [*queued, *self._sample.runs()]
 
     async def apply(self, plan: LaunchPlan, policy: LaunchPolicy, tick: Tick) -> list[Outcome[ActiveRun, Launched]]:
         """Carry the plan out, `max_in_flight` runs at a time; claims and sends nothing new once the tick must stop."""
@@ -83,7 +106,8 @@ class LaunchingEffects:
             name="launching",
             stop=lambda: tick.stopping,
         )
-        taken_up = {run.run_id for run in plan.launch}
+        taken_up = frozenset(run.run_id for run in plan.launch)
+        self._sample.discard(taken_up)
         self._census.add(
             each.item for each in outcomes if each.item.run_id in taken_up
         )  # also without a reply: it may run
