@@ -54,6 +54,10 @@ class Truth(Protocol):
         """Whether the worker of this attempt has left a success in S3."""
         ...
 
+    def left_result(self, run: Run) -> bool:
+        """Whether the worker of this attempt has left any result in S3."""
+        ...
+
     def is_rightful(self, arn: str) -> bool:
         """Whether the task is the current one of another system that keeps its records in a state table."""
         ...
@@ -203,7 +207,8 @@ class Invariants:
         runs_on = self.truth.container_alive(arn) and not by_worker
         now = f"{after.status}, attempt {after.attempt}"
         _check(not runs_on, f"1: {after.run_id} is {now}, while the task of attempt {before.attempt} runs")
-        told = self.truth.is_known(arn) or self.truth.was_told_of(arn) or before.committed_result is not None
+        told = self.truth.is_known(arn) or self.truth.was_told_of(arn) or self.truth.left_result(before)
+        told = told or before.committed_result is not None
         blindly = not told and after.status is RunStatus.QUEUED
         _check(not blindly, f"11: {after.run_id} is launched again, though nobody knows what its last task has done")
 

@@ -104,6 +104,10 @@ class World:
         """For which run and attempt the task was started."""
         return TaskIdentity.parse(self.model.task(arn).started_by)
 
+    def left_result(self, run: Run) -> bool:
+        """Whether the worker of this attempt has left any result in S3."""
+        return (run.run_id, run.attempt, run.external_id or "") in self.stores.results
+
     def left_success(self, run: Run) -> bool:
         """Whether the worker of this attempt has left a success in S3."""
         left = self.stores.results.get((run.run_id, run.attempt, run.external_id or ""))
@@ -290,6 +294,14 @@ class World:
             self.agent.kill(host)
         else:
             self.client.crash(host)
+
+
+def outcome(seed: int) -> Report | Violation:
+    """The story of a seed, or what it violates."""
+    try:
+        return play(seed)
+    except Violation as violation:
+        return violation
 
 
 def play(seed: int, **options: Any) -> Report:
