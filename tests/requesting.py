@@ -14,6 +14,7 @@ from dagy_control.requests.launch import Launcher, RequestPolicy, RequestPorts
 from dagy_control.requests.refusals import RequestRefused
 from tests.builders import NOW, target, writer_of
 from tests.fakes.clock import VirtualClock
+from tests.fakes.deployments import FakeDeployments
 from tests.fakes.flows import FakeFlows
 from tests.fakes.runs import FakeRuns
 
@@ -56,9 +57,11 @@ class Requesting:
         self.clock = VirtualClock()
         self.runs = FakeRuns()
         self.flows = FakeFlows(*(flows or (a_flow(),)))
+        self.deployments = FakeDeployments()
         numbers = count(1)
         ports = RequestPorts(
             flows=self.flows,
+            deployments=self.deployments,
             runs=self.runs,
             writer=writer_of(self.runs, self.clock),
             clock=self.clock,
@@ -67,8 +70,10 @@ class Requesting:
         self.launcher = Launcher(ports, policy)
 
     async def launch(self, **order: Any) -> Run:
-        """Launch the flow `etl` for `acme` unless the order says otherwise."""
-        order = {"flow_name": "etl", "org_id": "acme", **order}
+        """Launch the flow `etl` for `acme` unless the order says otherwise, or names a deployment."""
+        if "deployment_name" not in order:
+            order = {"flow_name": "etl", **order}
+        order = {"org_id": "acme", **order}
         return await self.done(self.launcher.launch(**order))
 
     async def refusal(self, **order: Any) -> RequestRefused:

@@ -7,6 +7,7 @@ import typer
 from dagy_control import __version__
 from dagy_control.entrypoints import (
     config_commands,
+    deployments_commands,
     flows_commands,
     local_commands,
     orphans_commands,
@@ -22,7 +23,14 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-for commands in (runs_commands, flows_commands, orphans_commands, tables_commands, config_commands):
+for commands in (
+    runs_commands,
+    flows_commands,
+    deployments_commands,
+    orphans_commands,
+    tables_commands,
+    config_commands,
+):
     app.add_typer(commands.app)
 app.command()(local_commands.local)
 app.command()(local_commands.demo)

@@ -1,19 +1,31 @@
-"""`dagy-control runs`: launch, retry, list, show, cancel."""
+"""`dagy-control runs`: launch, retry, batch, list, show, cancel."""
 
 import json
 import sys
 from collections.abc import Sequence
-from typing import Annotated, Any
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
-from dagy_control.entrypoints.command import ConfigOption, JsonOption, console, errors_as_sentences, with_ports
+from dagy_control.entrypoints.arguments import pairs_of, parameters_of
+from dagy_control.entrypoints.batch_view import batch_document, batch_page
+from dagy_control.entrypoints.command import (
+    EXIT_REFUSED,
+    EXIT_UNAVAILABLE,
+    ConfigOption,
+    JsonOption,
+    console,
+    errors_as_sentences,
+    with_ports,
+)
 from dagy_control.entrypoints.records import run_document, task_run_document
 from dagy_control.entrypoints.runs_view import key_used_before, replay_note, run_page, runs_table
-from dagy_control.entrypoints.wiring import Ports
-from dagy_control.model.flow_templates import Json
+from dagy_control.entrypoints.wiring import Ports, new_id
 from dagy_control.model.runs import Run
 from dagy_control.model.task_runs import TaskRun
+from dagy_control.requests.batch import BatchOutcome, launch_batch
+from dagy_control.requests.batch_file import BATCH_FILE_MAX_BYTES, read_batch
 from dagy_control.requests.cancel import cancel as cancel_run
 from dagy_control.requests.orders import LaunchOrder
 from dagy_control.requests.refusals import RequestRefused
@@ -24,8 +36,11 @@ app = typer.Typer(name="runs", help="Launch runs, and see what became of them.",
 
 @app.command()
 def launch(
-    flow_name: Annotated[str, typer.Argument(help="Name of a registered flow.")],
     org_id: Annotated[str, typer.Option("--org", help="The organisation that the run belongs to.")],
+    flow_name: Annotated[str | None, typer.Argument(help="Name of a registered flow.")] = None,
+    deployment_name: Annotated[
+        str | None, typer.Option("--deployment", help="In the place of a flow: its deployment, with its defaults.")
+    ] = None,
     parameter: Annotated[
         list[str] | None, typer.Option("--param", "-p", help="NAME=VALUE; the value is JSON, else text.")
     ] = None,
@@ -39,8 +54,8 @@ def launch(
     env: Annotated[list[str] | None, typer.Option("--env", "-e", help="NAME=VALUE for the worker.")] = None,
     correlation_id: Annotated[str | None, typer.Option(help="Default: the run's id.")] = None,
     idempotency_key: Annotated[str | None, typer.Option(help="The same key gives the same run.")] = None,
-    priority: Annotated[int, typer.Option(help="Higher goes first within the organisation.")] = 0,
-    max_attempts: Annotated[int, typer.Option(help="Attempts when the flow itself fails.")] = 1,
+    priority: Annotated[int | None, typer.Option(help="Higher goes first within the organisation. Default: 0.")] = None,
+    max_attempts: Annotated[int | None, typer.Option(help="Attempts when the flow itself fails. Default: 1.")] = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -48,14 +63,15 @@ def launch(
     with errors_as_sentences():
         order = LaunchOrder(
             flow_name=flow_name,
+            deployment_name=deployment_name,
             org_id=org_id,
-            parameters=_parameters(parameter or []),
+            parameters=parameters_of(parameter or []),
             flow_version=flow_version,
             workload_profile=workload_profile,
             cpu=cpu,
             memory=memory,
             ephemeral_storage_gib=ephemeral_storage_gib,
-            extra_env_vars=_pairs(env or [], "--env"),
+            extra_env_vars=pairs_of(env or [], "--env"),
             correlation_id=correlation_id,
             idempotency_key=idempotency_key,
             priority=priority,
@@ -87,6 +103,38 @@ def retry(
     if run.retry_of != run_id:
         print(key_used_before(run), file=sys.stderr)
     _print_launched(run, as_json=as_json)
+
+
+@app.command()
+def batch(
+    file: Annotated[
+        str, typer.Argument(help="JSON lines or one JSON array of orders, 1,000 at most; - for standard input.")
+    ],
+    parent: Annotated[
+        str | None, typer.Option(help="Correlation id over all of them; the same one again launches none twice.")
+    ] = None,
+    org_id: Annotated[str | None, typer.Option("--org", help="For the orders that name no org_id.")] = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Queue up to 1,000 runs at once. Each order is launched or refused for itself; exit 1 if any was refused."""
+    with errors_as_sentences():
+        items = read_batch(_content(file))
+    parent_id = f"batch-{new_id()}" if parent is None else parent
+
+    async def work(ports: Ports) -> BatchOutcome:
+        defaults = {"org_id": org_id}
+        return await launch_batch(ports.launcher(), items, parent_correlation_id=parent_id, defaults=defaults)
+
+    if parent is None:
+        print(f"parent correlation id: {parent_id}", file=sys.stderr)  # before the first write: it is what repeats them
+    outcome = with_ports(config, work)
+    if as_json:
+        print(json.dumps(batch_document(outcome), indent=2))
+    else:
+        print(batch_page(outcome))
+    if outcome.failures:
+        raise typer.Exit(EXIT_UNAVAILABLE if all(each.again for each in outcome.failures) else EXIT_REFUSED)
 
 
 @app.command("list")
@@ -160,29 +208,11 @@ def _print_launched(run: Run, *, as_json: bool) -> None:
         print(f"{run.run_id} is {run.status}; follow it with: dagy-control runs show {run.run_id}")
 
 
-def _pair(text: str, option: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not equals or not name:
-        raise RequestRefused(option, f"{option} {text!r} must look like NAME=VALUE")
-    return name, value
-
-
-def _parameters(texts: list[str]) -> dict[str, Json]:
-    return {name: _value(value) for name, value in _pairs(texts, "--param").items()}
-
-
-def _pairs(texts: list[str], option: str) -> dict[str, str]:
-    """Each name once: a second value is a slip of the pen, and either could be meant."""
-    pairs: dict[str, str] = {}
-    for name, value in (_pair(text, option) for text in texts):
-        if name in pairs:
-            raise RequestRefused(option, f"{option} gives {name!r} twice, {pairs[name]!r} and {value!r}; give it once")
-        pairs[name] = value
-    return pairs
-
-
-def _value(text: str) -> Any:  # noqa: ANN401 - any JSON value
+def _content(file: str) -> bytes:
     try:
-        return json.loads(text)
-    except ValueError:
-        return text
+        if file == "-":
+            return sys.stdin.buffer.read(BATCH_FILE_MAX_BYTES + 1)
+        with Path(file).open("rb") as opened:
+            return opened.read(BATCH_FILE_MAX_BYTES + 1)
+    except OSError as error:
+        raise RequestRefused("batch", f"{file} cannot be read: {error.strerror or error}") from error

@@ -77,6 +77,7 @@ def _facts(run: Run) -> list[tuple[str, str]]:
         ("size", " ".join(filter(None, (size, run.capacity_provider)))),
         ("task", run.external_id),
         ("seconds", run.duration_seconds),
+        ("deployment", run.deployment_name),
         ("retry of", run.retry_of),
         ("cancel", f"requested {_time(run.cancel_requested_at)}" if run.cancel_requested_at else None),
         ("exit code", run.exit_code),

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from prometheus_client import CollectorRegistry
 
 from dagy_control.adapters.calls import AwsCalls
+from dagy_control.adapters.dynamo_deployments import DynamoDeployments
 from dagy_control.adapters.dynamo_flows import DynamoFlows
 from dagy_control.adapters.dynamo_leases import DynamoLeases
 from dagy_control.adapters.dynamo_orphans import DynamoStateTables, DynamoSuspicions
@@ -45,6 +46,7 @@ class Ports:
     runs: DynamoRuns
     task_runs: DynamoTaskRuns
     flows: DynamoFlows
+    deployments: DynamoDeployments
     artifacts: S3Artifacts
     results: S3Results
     tasks: EcsTasks
@@ -66,7 +68,14 @@ class Ports:
 
     def launcher(self) -> Launcher:
         """Who takes launch requests, under these settings."""
-        ports = RequestPorts(flows=self.flows, runs=self.runs, writer=self.writer, clock=self.clock, new_id=self.new_id)
+        ports = RequestPorts(
+            flows=self.flows,
+            deployments=self.deployments,
+            runs=self.runs,
+            writer=self.writer,
+            clock=self.clock,
+            new_id=self.new_id,
+        )
         return Launcher(ports, request_policy(self.settings))
 
 
@@ -91,6 +100,7 @@ async def open_ports(
             runs=runs,
             task_runs=DynamoTaskRuns(clients.dynamodb, calls, clock, table=tables.task_runs),
             flows=DynamoFlows(clients.dynamodb, calls, table=tables.flows),
+            deployments=DynamoDeployments(clients.dynamodb, calls, table=tables.deployments),
             artifacts=S3Artifacts(clients.s3, calls, bucket=storage.artifact_bucket),
             results=S3Results(clients.s3, calls, bucket=storage.artifact_bucket, prefix=storage.result_prefix),
             tasks=EcsTasks(clients.ecs, calls, limiter),

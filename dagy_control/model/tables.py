@@ -75,11 +75,12 @@ BY_FLOW = _newest_runs("by_flow", "flow_key")
 BY_CORRELATION = _newest_runs("by_correlation", "correlation_root")
 
 FLOWS_BY_ORG = IndexSpec(name="by_org", hash_key="org_id", range_key="flow_key", projection=Projection.ALL)
+DEPLOYMENTS_BY_ORG = IndexSpec(name="by_org", hash_key="org_id", range_key="deployment_key", projection=Projection.ALL)
 
 RUNS = TableSpec(setting="runs", hash_key="run_id", indexes=(ACTIVE_INDEX, BY_ORG, BY_FLOW, BY_CORRELATION))
 TASK_RUNS = TableSpec(setting="task_runs", hash_key="run_id", range_key="task_run_id")
 FLOWS = TableSpec(setting="flows", hash_key="flow_key", range_key="flow_version", indexes=(FLOWS_BY_ORG,))
-DEPLOYMENTS = TableSpec(setting="deployments", hash_key="deployment_key")
+DEPLOYMENTS = TableSpec(setting="deployments", hash_key="deployment_key", indexes=(DEPLOYMENTS_BY_ORG,))
 DEP_PACKAGES = TableSpec(setting="dep_packages", hash_key="slug")
 LEASES = TableSpec(setting="leases", hash_key="lease_name")
 ORPHANS = TableSpec(setting="orphans", hash_key="task_arn", ttl_attribute="expires_at")
@@ -91,6 +92,11 @@ TABLES: tuple[TableSpec, ...] = (RUNS, TASK_RUNS, FLOWS, DEPLOYMENTS, DEP_PACKAG
 def flow_key(org_id: str, flow_name: str) -> str:
     """`{org_id}#{flow_name}`: unambiguous, because a flow's name has no `#`."""
     return f"{org_id}#{flow_name}"
+
+
+def deployment_key(org_id: str, deployment_name: str) -> str:
+    """`{org_id}#{deployment_name}`: unambiguous, because neither has a `#`."""
+    return f"{org_id}#{deployment_name}"
 
 
 def split_flow_key(key: str) -> tuple[str, str]:

@@ -3,17 +3,19 @@
 import json
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from dagy_control.errors import Conflict
 from dagy_control.kernel.clock import Clock
 from dagy_control.kernel.record_writer import RecordWriter
+from dagy_control.model.deployments import Deployment
 from dagy_control.model.flows import FlowRecord, FlowStatus, nearest, resolve_parameters
 from dagy_control.model.overrides import WorkerFrame, longest_overrides_of, overrides_problem
 from dagy_control.model.resources import CapacityProvider, TaskSize
 from dagy_control.model.runs import Run, RunStatus, Transition
+from dagy_control.ports.deployments import Deployments
 from dagy_control.ports.flows import Flows
 from dagy_control.ports.runs import Runs
 from dagy_control.requests.executors import Executor, check_executor
@@ -22,8 +24,10 @@ from dagy_control.requests.orders import (
     LaunchOrder,
     check_order,
     correlation_id_of,
+    over_deployment,
     read_order,
 )
+from dagy_control.requests.read_once import DeploymentsReadOnce, FlowsReadOnce
 from dagy_control.requests.refusals import RequestRefused
 from dagy_control.requests.sizes import choose_size
 
@@ -44,6 +48,7 @@ class RequestPorts:
     """What requests read and write. `new_id` gives UUIDv4 texts."""
 
     flows: Flows
+    deployments: Deployments
     runs: Runs
     writer: RecordWriter
     clock: Clock
@@ -57,11 +62,20 @@ class Launcher:
         self.ports = ports
         self.policy = policy
 
+    def for_batch(self) -> "Launcher":
+        """One that reads each flow and deployment once. For the time of one batch."""
+        ports = replace(
+            self.ports,
+            flows=FlowsReadOnce(self.ports.flows),
+            deployments=DeploymentsReadOnce(self.ports.deployments),
+        )
+        return Launcher(ports, self.policy)
+
     async def launch(self, **order: Any) -> Run:  # noqa: ANN401 - the arguments of LaunchOrder, which types them
         """Launch by keywords, as the runbook writes it: `launch(flow_name=…, org_id=…, workload_profile=…)`."""
         return await self.submit(read_order(order))
 
-    async def submit(self, order: LaunchOrder, *, retry_of: str | None = None) -> Run:
+    async def submit(self, order: LaunchOrder) -> Run:
         """The QUEUED run; with an idempotency key that was used before, the run of that time.
 
         Raises `RequestRefused`, having written nothing; `Transient` when the tables cannot be reached: safe to repeat only
@@ -69,18 +83,36 @@ class Launcher:
         """
         check_executor(self.policy.executors, order.executor)
         check_order(order, self.policy.providers)
+        if order.deployment_name is None:
+            return await self.queue(order)
+        if order.flow_name is not None:
+            raise RequestRefused("deployment_name", "name a flow or a deployment, not both: a deployment has its flow")
+        deployment = await self.deployment(order.org_id, order.deployment_name)
+        if deployment.dep_package_slugs:
+            raise RequestRefused(
+                "deployment_name",
+                f"deployment {order.deployment_name!r} needs the dependency packages {', '.join(deployment.dep_package_slugs)}: "
+                "they are not supported yet; put these libraries into the worker's image, and set the deployment again",
+            )
+        return await self.queue(over_deployment(order, deployment))
+
+    async def queue(self, order: LaunchOrder, *, retry_of: str | None = None) -> Run:
+        """As `submit`, of an order that is complete: what its deployment has to say is in it, the deployment's name for the record."""
+        check_executor(self.policy.executors, order.executor)
+        check_order(order, self.policy.providers)
         run_id = self._run_id(order)
         correlation_id = correlation_id_of(order, run_id)
-        size = choose_size(
-            self.policy.profiles,
-            self.policy.default_profile,
-            profile=order.workload_profile,
-            cpu=order.cpu,
-            memory=order.memory,
-            ephemeral_storage_gib=order.ephemeral_storage_gib,
-        )
-        flow = await self._flow(order)
+        size = self.size_of(order)
+        flow = await self.flow_of(order)
+        resolved = resolve_parameters(flow.spec, order.parameters)
+        if resolved.problems:
+            raise RequestRefused("parameters", "; ".join(resolved.problems))
         run = _new_run(order, flow, size, run_id, correlation_id, self.ports.clock.now(), retry_of)
+        if len(run.parameters) > PARAMETERS_MAX_CHARACTERS:
+            raise RequestRefused(
+                "parameters",
+                f"parameters over {PARAMETERS_MAX_CHARACTERS:,} characters; pass a reference to a file instead",
+            )
         if problem := overrides_problem(longest_overrides_of(run, self.policy.frame)):
             raise RequestRefused("extra_env_vars", problem)
         try:
@@ -90,28 +122,43 @@ class Launcher:
                 return conflict.current
             raise
 
-    def _run_id(self, order: LaunchOrder) -> str:
-        if order.idempotency_key is None:
-            return self.ports.new_id()
-        return str(uuid.uuid5(uuid.uuid5(uuid.NAMESPACE_OID, order.org_id), order.idempotency_key))
+    def size_of(self, order: LaunchOrder) -> TaskSize:
+        """The size that the order asks for. Raises `RequestRefused` when Fargate has none such."""
+        return choose_size(
+            self.policy.profiles,
+            self.policy.default_profile,
+            profile=order.workload_profile,
+            cpu=order.cpu,
+            memory=order.memory,
+            ephemeral_storage_gib=order.ephemeral_storage_gib,
+        )
 
-    async def _flow(self, order: LaunchOrder) -> FlowRecord:
+    async def flow_of(self, order: LaunchOrder) -> FlowRecord:
+        """The flow version that the order means. Raises `RequestRefused` when there is none, or it is retired."""
         if order.flow_name is None:
-            raise RequestRefused("flow_name", "flow_name is missing: say what to launch")
+            raise RequestRefused("flow_name", "flow_name is missing: name a flow or a deployment")
         record = await self.ports.flows.get(order.org_id, order.flow_name, order.flow_version)
         if record is None:
             raise _unknown(order, order.flow_name, await self.ports.flows.of_org(order.org_id))
         if record.status is not FlowStatus.ACTIVE:
             raise _retired(order.flow_name, record.flow_version)
-        resolved = resolve_parameters(record.spec, order.parameters)
-        if resolved.problems:
-            raise RequestRefused("parameters", "; ".join(resolved.problems))
-        if len(json.dumps(dict(order.parameters))) > PARAMETERS_MAX_CHARACTERS:
-            raise RequestRefused(
-                "parameters",
-                f"parameters over {PARAMETERS_MAX_CHARACTERS:,} characters; pass a reference to a file instead",
-            )
         return record
+
+    async def deployment(self, org_id: str, deployment_name: str) -> Deployment:
+        """The deployment of that name. Raises `RequestRefused`, with the nearest name, when the organisation has none such."""
+        found = await self.ports.deployments.get(org_id, deployment_name)
+        if found is None:
+            names = [each.deployment_name for each in await self.ports.deployments.of_org(org_id)]
+            hint = nearest(deployment_name, names) or "; set it first, or see `deployments list`"
+            raise RequestRefused(
+                "deployment_name", f"organisation {org_id!r} has no deployment {deployment_name!r}{hint}"
+            )
+        return found
+
+    def _run_id(self, order: LaunchOrder) -> str:
+        if order.idempotency_key is None:
+            return self.ports.new_id()
+        return str(uuid.uuid5(uuid.uuid5(uuid.NAMESPACE_OID, order.org_id), order.idempotency_key))
 
 
 def _unknown(order: LaunchOrder, flow_name: str, registered: Sequence[FlowRecord]) -> RequestRefused:
@@ -155,6 +202,7 @@ def _new_run(
         org_id=order.org_id,
         flow_name=flow.flow_name,
         flow_version=flow.flow_version,
+        deployment_name=order.deployment_name,
         executor=order.executor,
         status=RunStatus.QUEUED,
         attempt=1,
@@ -162,7 +210,7 @@ def _new_run(
         max_attempts=order.max_attempts or 1,
         infra_failures=0,
         version=1,
-        priority=order.priority,
+        priority=order.priority or 0,
         active_since=now,
         created_at=now,
         queued_at=now,

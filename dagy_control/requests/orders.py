@@ -3,15 +3,18 @@
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
-from typing import Any
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, TypeVar
 
+from dagy_control.model.deployments import Deployment
 from dagy_control.model.flow_templates import Json
 from dagy_control.model.flows import nearest
 from dagy_control.model.runs import Run
 from dagy_control.requests.environment import check_environment
 from dagy_control.requests.organisations import check_org_id
 from dagy_control.requests.refusals import RequestRefused
+
+T = TypeVar("T")
 
 CORRELATION_ID = re.compile(r"(?!(?i:aws:))[A-Za-z0-9_.:/=+@-]{1,128}")
 """It becomes a tag of the task: ECS keeps the prefix `aws:` for itself, in values too ("Tag", API reference)."""
@@ -24,10 +27,14 @@ PRIORITY_MAX = 1_000_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LaunchOrder:
-    """What to launch, for whom, and how: a flow by its name. `memory` in MiB, `cpu` in CPU units; what is None takes its default."""
+    """What to launch, for whom, and how: a flow or a deployment, by its name. `memory` in MiB, `cpu` in CPU units.
+
+    What is None takes the deployment's value, or else its default.
+    """
 
     org_id: str
     flow_name: str | None = None
+    deployment_name: str | None = None
     parameters: Mapping[str, Json] = field(default_factory=dict)
     flow_version: str | None = None
     workload_profile: str | None = None
@@ -39,7 +46,7 @@ class LaunchOrder:
     correlation_id: str | None = None
     parent_correlation_id: str | None = None
     idempotency_key: str | None = None
-    priority: int = 0
+    priority: int | None = None
     max_attempts: int | None = None
 
 
@@ -69,13 +76,9 @@ def check_order(order: LaunchOrder, providers: Sequence[str]) -> None:
         value = getattr(order, name)
         if value is not None:
             check_correlation_id(name, value)
-    key = order.idempotency_key
-    if key is not None and not (key.strip() and len(key) <= IDEMPOTENCY_KEY_MAX_CHARACTERS):
-        raise RequestRefused(
-            "idempotency_key",
-            f"the idempotency key must have 1 to {IDEMPOTENCY_KEY_MAX_CHARACTERS} characters; leave it out to launch without",
-        )
-    if abs(order.priority) > PRIORITY_MAX:
+    if order.idempotency_key is not None:
+        check_idempotency_key(order.idempotency_key)
+    if order.priority is not None and abs(order.priority) > PRIORITY_MAX:
         raise RequestRefused("priority", f"priority must be {-PRIORITY_MAX} to {PRIORITY_MAX}, not {order.priority}")
     check_environment(order.extra_env_vars, providers)
 
@@ -85,6 +88,15 @@ def check_correlation_id(name: str, value: str) -> None:
     if not CORRELATION_ID.fullmatch(value):
         raise RequestRefused(
             name, f"{name} must have 1 to 128 of the characters A-Z a-z 0-9 _ . : / = + @ - and not begin with aws:"
+        )
+
+
+def check_idempotency_key(key: str) -> None:
+    """Refuse what cannot tell two launches apart: an empty key comes from an unset shell variable."""
+    if not (key.strip() and len(key) <= IDEMPOTENCY_KEY_MAX_CHARACTERS):
+        raise RequestRefused(
+            "idempotency_key",
+            f"the idempotency key must have 1 to {IDEMPOTENCY_KEY_MAX_CHARACTERS} characters; leave it out to launch without",
         )
 
 
@@ -104,9 +116,42 @@ def correlation_id_of(order: LaunchOrder, run_id: str) -> str:
     return correlation_id
 
 
+def over_deployment(order: LaunchOrder, deployment: Deployment) -> LaunchOrder:
+    """The order with the deployment's values where it has none of its own; parameters and variables by their names.
+
+    A size is one thing: an order that names a profile takes none of the deployment's numbers.
+    """
+    named = order.workload_profile is not None
+    return replace(
+        order,
+        flow_name=deployment.flow_name,
+        deployment_name=deployment.deployment_name,
+        flow_version=_first(order.flow_version, deployment.flow_version),
+        parameters={**deployment.parameters, **order.parameters},
+        workload_profile=order.workload_profile if named else deployment.workload_profile,
+        cpu=order.cpu if named else _first(order.cpu, deployment.cpu),
+        memory=order.memory if named else _first(order.memory, deployment.memory),
+        ephemeral_storage_gib=_first(order.ephemeral_storage_gib, deployment.ephemeral_storage_gib),
+        extra_env_vars={**deployment.environment, **order.extra_env_vars},
+        priority=_first(order.priority, deployment.priority),
+        max_attempts=_first(order.max_attempts, deployment.max_attempts),
+    )
+
+
+def _first(own: T | None, default: T | None) -> T | None:
+    return default if own is None else own
+
+
 def is_answered_by(order: LaunchOrder, run: Run) -> bool:
-    """Whether the run is what the order asks for; False: its idempotency key had been used for something else before."""
-    return order.flow_name == run.flow_name and json.loads(run.parameters) == dict(order.parameters)
+    """Whether the run is what the order asks for; False: its idempotency key had been used for something else before.
+
+    Of a run by a deployment only the order's own parameters are compared: the deployment may have changed since.
+    """
+    parameters = json.loads(run.parameters)
+    if order.deployment_name is not None:
+        own = {name: parameters[name] for name in order.parameters if name in parameters}
+        return order.deployment_name == run.deployment_name and own == dict(order.parameters)
+    return order.flow_name == run.flow_name and run.deployment_name is None and parameters == dict(order.parameters)
 
 
 def _text(name: str, value: object) -> str:

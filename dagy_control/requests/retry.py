@@ -12,7 +12,8 @@ from dagy_control.requests.refusals import RequestRefused
 async def retry(launcher: Launcher, run_id: str, *, idempotency_key: str | None = None) -> Run:
     """A new run (`retry_of` the old one) with its flow version, parameters, executor, size, environment, priority and attempts.
 
-    Its correlation id is its own; a child of a batch becomes one more child of it. Raises `RequestRefused`, having written
+    Its correlation id is its own; a child of a batch becomes one more child of it. A deployment is not asked again: what the
+    old run had taken from it stands on the old run. Raises `RequestRefused`, having written
     nothing, for a run that is not over, and when executor, flow version or size are no longer to be had; `Transient` as
     `Launcher.submit` does.
     """
@@ -26,6 +27,7 @@ async def retry(launcher: Launcher, run_id: str, *, idempotency_key: str | None 
     order = LaunchOrder(
         org_id=run.org_id,
         flow_name=run.flow_name,
+        deployment_name=run.deployment_name,
         flow_version=run.flow_version,
         parameters=_parameters(run),
         workload_profile=_profile(run, launcher),
@@ -39,7 +41,7 @@ async def retry(launcher: Launcher, run_id: str, *, idempotency_key: str | None 
         priority=run.priority,
         max_attempts=run.max_attempts,
     )
-    return await launcher.submit(order, retry_of=run_id)
+    return await launcher.queue(order, retry_of=run_id)
 
 
 def _profile(run: Run, launcher: Launcher) -> str | None:

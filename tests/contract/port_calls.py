@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import Any, TypeAlias
 
 from dagy_control.errors import Gone
+from dagy_control.model.deployments import Deployment
 from dagy_control.model.flows import FlowRecord, FlowSpec, FlowStatus
 from dagy_control.model.leases import Lease
 from dagy_control.model.lifecycle import record_task
@@ -99,6 +100,15 @@ def flow(name: str, version: str = "1") -> FlowRecord:
 async def five_flows(ports: Ports, name: str) -> None:
     for version in "12345":
         await ports.flows.put(flow(name, version))
+
+
+def deployment(name: str, number: int = 0) -> Deployment:
+    return Deployment(org_id=name, deployment_name=f"d{number}", flow_name="etl", updated_at=NOW, cpu=256)
+
+
+async def five_deployments(ports: Ports, name: str) -> None:
+    for number in range(5):
+        await ports.deployments.put(deployment(name, number))
 
 
 def task_runs(name: str, rows: int) -> list[TaskRun]:
@@ -231,6 +241,23 @@ CALLS: Mapping[str, PortCall] = {
     "flows.of_org": PortCall(operation="Query", before=five_flows, call=lambda ports, name: ports.flows.of_org(name)),
     "flows.of_org (a later page)": PortCall(
         operation="Query", before=five_flows, call=lambda ports, name: ports.flows.of_org(name), after=1
+    ),
+    "deployments.put": PortCall(
+        operation="PutItem",
+        call=lambda ports, name: ports.deployments.put(deployment(name)),
+        left=lambda ports, name: ports.deployments.of_org(name),
+    ),
+    "deployments.delete": PortCall(
+        operation="DeleteItem",
+        before=five_deployments,
+        call=lambda ports, name: ports.deployments.delete(name, "d3"),
+        left=lambda ports, name: ports.deployments.of_org(name),
+    ),
+    "deployments.get": PortCall(
+        operation="GetItem", before=five_deployments, call=lambda ports, name: ports.deployments.get(name, "d2")
+    ),
+    "deployments.of_org (a later page)": PortCall(
+        operation="Query", before=five_deployments, call=lambda ports, name: ports.deployments.of_org(name), after=1
     ),
     "task_runs.put_many": PortCall(
         operation="BatchWriteItem",

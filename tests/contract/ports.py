@@ -10,6 +10,7 @@ from typing_extensions import override
 from dagy_control.adapters.attributes import to_item
 from dagy_control.adapters.bucket_admin import ensure_bucket
 from dagy_control.adapters.calls import AwsCalls
+from dagy_control.adapters.dynamo_deployments import DynamoDeployments
 from dagy_control.adapters.dynamo_flows import DynamoFlows
 from dagy_control.adapters.dynamo_leases import DynamoLeases
 from dagy_control.adapters.dynamo_orphans import DynamoStateTables, DynamoSuspicions
@@ -19,14 +20,16 @@ from dagy_control.adapters.s3_artifacts import S3Artifacts, S3Results
 from dagy_control.adapters.session import AwsClients
 from dagy_control.adapters.sqs_events import SqsTaskEvents
 from dagy_control.kernel.clock import Clock, SystemClock
-from dagy_control.model.tables import DEP_PACKAGES, FLOWS, LEASES, ORPHANS, RUNS, TASK_RUNS
+from dagy_control.model.tables import TABLES
 from dagy_control.model.tasks import SeenTask
+from dagy_control.ports.deployments import Deployments
 from dagy_control.ports.events import TaskEvents
 from dagy_control.ports.flows import Artifacts, Flows, Results
 from dagy_control.ports.leases import Leases
 from dagy_control.ports.orphans import StateTables, Suspicions
 from dagy_control.ports.runs import Runs, TaskRuns
 from tests.contract.conftest import Aws
+from tests.fakes.deployments import FakeDeployments
 from tests.fakes.events import FakeTaskEvents
 from tests.fakes.flows import FakeArtifacts, FakeFlows, FakeResults
 from tests.fakes.leases import FakeLeases
@@ -45,6 +48,7 @@ class Ports:
     runs: Runs
     leases: Leases
     flows: Flows
+    deployments: Deployments
     task_runs: TaskRuns
     suspicions: Suspicions
     state_tables: StateTables
@@ -83,7 +87,7 @@ class HurriedClock(SystemClock):
 async def make_tables(aws: Aws) -> Tables:
     """The tables of every port and the bucket; names by `TableSpec.setting`."""
     await ensure_bucket(aws.clients.s3, aws.calls, BUCKET)
-    return {spec.setting: await aws.table(spec) for spec in (RUNS, LEASES, FLOWS, TASK_RUNS, ORPHANS, DEP_PACKAGES)}
+    return {spec.setting: await aws.table(spec) for spec in TABLES}
 
 
 def aws_ports(aws: Aws, clients: AwsClients, tables: Tables, queue_url: str, clock: Clock) -> Ports:
@@ -106,6 +110,7 @@ def aws_ports(aws: Aws, clients: AwsClients, tables: Tables, queue_url: str, clo
         runs=DynamoRuns(dynamodb, calls, clock, table=tables["runs"]),
         leases=DynamoLeases(dynamodb, calls, table=tables["leases"]),
         flows=DynamoFlows(dynamodb, calls, table=tables["flows"]),
+        deployments=DynamoDeployments(dynamodb, calls, table=tables["deployments"]),
         task_runs=DynamoTaskRuns(dynamodb, calls, clock, table=tables["task_runs"]),
         suspicions=DynamoSuspicions(dynamodb, calls, clock, table=tables["orphans"]),
         state_tables=DynamoStateTables(dynamodb, calls, clock),
@@ -137,6 +142,7 @@ def fake_ports() -> Ports:
         runs=FakeRuns(page_size=2),
         leases=FakeLeases(),
         flows=FakeFlows(),
+        deployments=FakeDeployments(),
         task_runs=FakeTaskRuns(),
         suspicions=FakeSuspicions(),
         state_tables=states,

@@ -97,7 +97,7 @@ REPEATED_BY_AIOHTTP = frozenset({"GetObject", "PutObject"})
 """GET and PUT. aiohttp repeats an idempotent request once, by itself, when a kept connection closes before the reply begins
 (`ClientSession._request`, `retry_persistent_connection`): of these the caller sees only the second reply's loss."""
 
-DYNAMODB = ("PutItem", "GetItem", "UpdateItem", "Query", "BatchGetItem", "BatchWriteItem")
+DYNAMODB = ("PutItem", "GetItem", "UpdateItem", "DeleteItem", "Query", "BatchGetItem", "BatchWriteItem")
 RATE_CODES = {  # what the API references of the services name besides
     "ProvisionedThroughputExceededException": DYNAMODB,
     "RequestLimitExceeded": DYNAMODB,

@@ -1,15 +1,11 @@
 """`dagy-control` at its edges: bad input, missing settings, AWS out of reach; what programs read from standard output."""
 
 import json
-import logging
-import os
 import socket
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import structlog
 from typer.testing import CliRunner, Result
 
 from dagy_control.entrypoints.cli import app
@@ -37,25 +33,6 @@ LAUNCHABLE = {
     "DAGY_ECS_SUBNETS": "subnet-1",
     "DAGY_ECS_SECURITY_GROUPS": "sg-1",
 }
-
-
-@pytest.fixture(autouse=True)
-def own_process_state(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Nothing of the machine's environment counts, and the logging that a command sets up goes with its test."""
-    for name in os.environ:
-        if name.startswith(("DAGY_", "AWS_")) or name in {"ENVIRONMENT", "DRY_RUN", "ECS_CLUSTER"}:
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("AWS_REGION", "us-east-1")
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    root, config, path = logging.getLogger(), structlog.get_config(), list(sys.path)
-    handlers, level = list(root.handlers), root.level
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    structlog.configure(**config)
-    sys.path[:] = path
 
 
 @pytest.fixture
@@ -221,6 +198,11 @@ COMMANDS = [
     ["runs", "show", "r1"],
     ["runs", "cancel", "r1"],
     ["runs", "retry", "r1"],
+    ["runs", "launch", "--deployment", "nightly", "--org", "acme"],
+    ["deployments", "set", "nightly", "--flow", "etl", "--org", "acme"],
+    ["deployments", "list", "--org", "acme"],
+    ["deployments", "show", "nightly", "--org", "acme"],
+    ["deployments", "delete", "nightly", "--org", "acme"],
     ["flows", "list", "--org", "acme"],
     ["orphans", "scan"],
     ["tables", "create"],

@@ -1,0 +1,37 @@
+"""What became of a batch, for people and for programs."""
+
+from typing import Any
+
+from dagy_control.requests.batch import BatchOutcome
+
+FAILURES_SHOWN_MAX = 50
+"""Failures that people are shown; `--json` has them all."""
+
+
+def batch_document(outcome: BatchOutcome) -> dict[str, Any]:
+    """A batch for programs: every order is in `runs` or in `failures`, by its place from 0."""
+    return {
+        "parent_correlation_id": outcome.parent_correlation_id,
+        "runs": [
+            {"index": index, "run_id": run.run_id, "status": run.status, "correlation_id": run.correlation_id}
+            for index, run in sorted(outcome.runs.items())
+        ],
+        "failures": [
+            {"index": each.index, "field": each.field, "message": each.message, "again": each.again}
+            for each in outcome.failures
+        ],
+    }
+
+
+def batch_page(outcome: BatchOutcome) -> str:
+    """A batch for people."""
+    parent, failures = outcome.parent_correlation_id, outcome.failures
+    lines = [f"{parent}: {len(outcome.runs):,} runs on record, {len(failures):,} orders without one"]
+    shown = failures[:FAILURES_SHOWN_MAX]
+    lines += [f"  order {each.index}: {each.field + ': ' if each.field else ''}{each.message}" for each in shown]
+    if len(failures) > FAILURES_SHOWN_MAX:
+        lines.append(f"  and {len(failures) - FAILURES_SHOWN_MAX:,} more; --json names all")
+    if failures:
+        lines.append(f"mend these orders in their places, and repeat with --parent {parent}: none is launched twice")
+    lines.append(f"follow it with: dagy-control runs list --correlation-id {parent}")
+    return "\n".join(lines)
