@@ -1,6 +1,7 @@
 """Reads the queue, and carries out launches: intent, RunTask, record. Through ports only."""
 
 import math
+from collections import Counter
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
@@ -50,6 +51,7 @@ class LaunchingEffects:
         self._sweep_at = -math.inf
         self._target: LaunchTarget | None = None
         self._probing = False
+        self._spare: Counter[str] = Counter()
         self.breaker: Breaker = CLOSED
 
     async def load(self, policy: LaunchPolicy) -> LaunchSnapshot:
@@ -94,6 +96,7 @@ class LaunchingEffects:
         work += [(run, self._look) for run in plan.look]
         acts = {run.run_id: act for run, act in work}
         self._probing = plan.probing
+        self._spare.clear()  # of a tick only: kept for later they would come on top of a full bucket
 
         async def carry_out(run: ActiveRun) -> Launched:
             result = await acts[run.run_id](run.run_id, policy, tick)
@@ -122,7 +125,7 @@ class LaunchingEffects:
             return "stale"
         provider = provider_for(run, policy.target)
         request = run_task_request(run, provider, policy.target)
-        await tick.drain.interrupt(self._tasks.reserve_run_task(provider))
+        await tick.drain.interrupt(self._reserve(provider))
         if tick.stopping or self._holds_back():
             return "waiting"
         now = self._clock.now()
@@ -132,6 +135,7 @@ class LaunchingEffects:
         try:
             run = await self._writer.write(claim)
         except Conflict:
+            self._spare[provider] += 1
             return "lost_claim"
         problem = problem_of(request)
         if problem is not None:
@@ -143,6 +147,13 @@ class LaunchingEffects:
             )
             return await self._record_failure(run, failure, policy)
         return await self._send(run, policy)
+
+    async def _reserve(self, provider: str) -> None:
+        """A place in the account's budget: one that a lost claim has left unused, so that replicas do not halve each other's rate."""
+        if self._spare[provider]:
+            self._spare[provider] -= 1
+        else:
+            await self._tasks.reserve_run_task(provider)
 
     async def _replay(self, run_id: str, policy: LaunchPolicy, tick: Tick) -> str:
         """LAUNCHING, token alive: send the very same request again; ECS answers with the task that it made, or makes it now."""

@@ -90,7 +90,7 @@ class SimEcsClient:
             try:
                 answer = self.model.handle(operation, request, self.world_clock.now())
             except EcsError as error:
-                raise _translated(operation, error) from error
+                raise translated(operation, error) from error
             self.applied(operation, request, answer)
             return self.past.seen(operation, answer)
 
@@ -101,7 +101,8 @@ class SimEcsClient:
         return await self.net.call(self.host, operation, apply, aged=aged if eventual else None)
 
 
-def _translated(operation: str, error: EcsError) -> DagyError:
+def translated(operation: str, error: EcsError) -> DagyError:
+    """An error of the ECS model as the adapter's translation gives it."""
     if error.code == "ThrottlingException":
         return Transient(f"{operation}: {error.message}", throttled=True)
     if error.http_status >= 500:
