@@ -11,7 +11,7 @@ MINISTACK_STAMP := $(MINISTACK)/.installed-from-lock
 COMPILE         := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header \
                    --no-emit-index-url --no-emit-find-links --python-version 3.11
 
-.PHONY: setup demo local test simulate simulate-crashes simulate-long simulate-mutants simulate-interpreters check format lock clean help
+.PHONY: setup demo local test simulate simulate-crashes simulate-long simulate-mutants simulate-interpreters bench check format lock clean help
 
 help:             ## Show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/	/'
@@ -64,6 +64,9 @@ simulate-mutants: $(STAMP) ## Remove each safeguard in turn: the simulation must
 
 simulate-interpreters: $(STAMP) ## Play the same seeds on every other CPython of this machine: the traces must be the same
 	@$(BIN)/python -m tests.simulation.interpreters
+
+bench: $(STAMP)   ## Measure, as ratios within one run: launching against the buckets' own time
+	@$(BIN)/python -m tests.bench.launching
 
 check: $(STAMP)   ## Format, lint, types and import contracts
 	@$(BIN)/ruff format --check .
