@@ -63,6 +63,7 @@ class Requesting:
             flows=self.flows,
             deployments=self.deployments,
             runs=self.runs,
+            listings=self.runs,
             writer=writer_of(self.runs, self.clock),
             clock=self.clock,
             new_id=lambda: f"00000000-0000-4000-8000-{next(numbers):012d}",
@@ -78,9 +79,10 @@ class Requesting:
 
     async def refusal(self, **order: Any) -> RequestRefused:
         """Why the order is refused; nothing may have been written."""
+        before = dict(self.runs.records)
         with pytest.raises(RequestRefused) as refused:
             await self.launch(**order)
-        assert self.runs.records == {}
+        assert self.runs.records == before
         assert "create" not in self.runs.calls
         return refused.value
 

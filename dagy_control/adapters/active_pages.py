@@ -62,6 +62,25 @@ class ActivePages:
         finally:
             await end_tasks(*under_way)
 
+    async def count(self, key: str, *, up_to: int) -> int:
+        """How many items one partition holds, at most `up_to`: DynamoDB counts them (at the price of reading), none is sent."""
+        request: dict[str, Any] = {
+            "TableName": self._table,
+            "IndexName": ACTIVE_INDEX.name,
+            "KeyConditionExpression": "active_key = :key",
+            "ExpressionAttributeValues": {":key": to_value(key)},
+            "Select": "COUNT",
+        }
+        found = 0
+        while found < up_to:
+            with self._call("Query"):
+                answer: Any = await self._client.query(**request, Limit=up_to - found)
+            found += answer["Count"]
+            if "LastEvaluatedKey" not in answer:
+                break
+            request["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
+        return found
+
     async def _page(self, place: _Place) -> tuple[Sequence[Item], _Place | None]:
         size = self._page_max if place.left is None else min(self._page_max, place.left)
         request: dict[str, Any] = {

@@ -1,19 +1,19 @@
 """`ports.Runs` on DynamoDB: every write is one conditional call, every loop's read one query a shard."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from dagy_control.adapters.active_pages import ActivePages
 from dagy_control.adapters.attributes import Item, UnreadableRecord, to_value
-from dagy_control.adapters.batches import Batches
+from dagy_control.adapters.batches import KEYS_MAX, Batches
 from dagy_control.adapters.calls import AwsCalls
 from dagy_control.adapters.run_codec import read_run, run_item
 from dagy_control.adapters.run_update import update_request
 from dagy_control.errors import Conflict
 from dagy_control.kernel.clock import Clock
 from dagy_control.kernel.telemetry import log
-from dagy_control.model.runs import ActiveRun, Run, RunChange, RunStatus
+from dagy_control.model.runs import ActiveRun, Run, RunChange, RunStatus, active_keys
 from dagy_control.model.tables import BY_CORRELATION, BY_FLOW, BY_ORG, IndexSpec, flow_key
 
 if TYPE_CHECKING:
@@ -91,14 +91,38 @@ class DynamoRuns:
         """By the index of that name, whose key is the root correlation id."""
         return await self._newest(BY_CORRELATION, correlation_id, limit)
 
+    async def of_correlation(self, correlation_id: str) -> AsyncGenerator[Sequence[Run], None]:
+        """By the same index, page by page."""
+        run_ids, after = await self._id_page(BY_CORRELATION, correlation_id, size=KEYS_MAX)
+        yield await self._runs(run_ids)
+        while after is not None:
+            run_ids, after = await self._id_page(BY_CORRELATION, correlation_id, size=KEYS_MAX, after=after)
+            yield await self._runs(run_ids)
+
+    async def count_active(self, status: RunStatus, shard: int, *, executor: str = "ecs", up_to: int) -> int:
+        """COUNT queries of one partition of the `active` index."""
+        return await self._pages.count(active_keys(executor, status)[shard], up_to=up_to)
+
     async def _newest(self, index: IndexSpec, key: str, limit: int) -> Sequence[Run]:
         """Ids from the index, which holds keys only, then the items themselves."""
-        run_ids = await self._newest_ids(index, key, limit)
+        return await self._runs(await self._newest_ids(index, key, limit))
+
+    async def _runs(self, run_ids: Sequence[str]) -> Sequence[Run]:
         items = await self._batches.get(self._table, [{"run_id": {"S": run_id}} for run_id in run_ids])
         by_id = {item["run_id"]["S"]: item for item in items}
         return [run for run_id in run_ids if run_id in by_id and (run := _readable(by_id[run_id])) is not None]
 
     async def _newest_ids(self, index: IndexSpec, key: str, limit: int) -> list[str]:
+        run_ids, after = await self._id_page(index, key, size=limit)
+        while after is not None and len(run_ids) < limit:
+            more, after = await self._id_page(index, key, size=limit - len(run_ids), after=after)
+            run_ids += more
+        return run_ids
+
+    async def _id_page(
+        self, index: IndexSpec, key: str, *, size: int, after: Mapping[str, Any] | None = None
+    ) -> tuple[list[str], Mapping[str, Any] | None]:
+        """At most `size` run ids, newest first, and after which key to go on; None: there are no more."""
         request: dict[str, Any] = {
             "TableName": self._table,
             "IndexName": index.name,
@@ -106,16 +130,13 @@ class DynamoRuns:
             "ExpressionAttributeNames": {"#key": index.hash_key},
             "ExpressionAttributeValues": {":key": to_value(key)},
             "ScanIndexForward": False,
+            "Limit": size,
         }
-        run_ids: list[str] = []
-        while len(run_ids) < limit:
-            with self._call("Query"):
-                answer: Mapping[str, Any] = await self._client.query(**request, Limit=limit - len(run_ids))
-            run_ids += [item["run_id"]["S"] for item in answer["Items"]]
-            if "LastEvaluatedKey" not in answer:
-                break
-            request["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
-        return run_ids
+        if after is not None:
+            request["ExclusiveStartKey"] = after
+        with self._call("Query"):
+            answer: Mapping[str, Any] = await self._client.query(**request)
+        return [item["run_id"]["S"] for item in answer["Items"]], answer.get("LastEvaluatedKey")
 
 
 def _ours_or_conflict(error: Conflict, op_id: str, message: str) -> Run:

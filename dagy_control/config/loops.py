@@ -26,6 +26,10 @@ class LaunchingSettings(Section):
     """Runs claimed in one pass at most, so that a pass ends and a drain comes soon."""
     max_concurrent_tasks: Count = Field(1000, ge=1)
     """Tasks in the cluster at the same time at most. 1000 is the quota of a usual account."""
+    max_queued_runs: Count = Field(100_000, ge=1)
+    """Runs that may wait in the queue; a launch beyond is refused. Soft, and above 1600 judged by a sample.
+
+    100000 is an hour and a half of launching at Fargate's usual rate of 20 tasks a second."""
     max_per_org: Count | None = Field(None, ge=1, examples=[200])
     """Runs of one organisation at the same time at most. Unset: no limit of its own."""
     max_per_flow: Count | None = Field(None, ge=1, examples=[50])

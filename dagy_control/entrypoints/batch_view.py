@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from dagy_control.entrypoints.command import EXIT_REFUSED, EXIT_UNAVAILABLE
 from dagy_control.requests.batch import BatchOutcome
 
 FAILURES_SHOWN_MAX = 50
@@ -21,6 +22,13 @@ def batch_document(outcome: BatchOutcome) -> dict[str, Any]:
             for each in outcome.failures
         ],
     }
+
+
+def batch_exit_code(outcome: BatchOutcome) -> int:
+    """0 when every order has its run; 3 when repeating is all that it takes; 1 when an order was refused."""
+    if not outcome.failures:
+        return 0
+    return EXIT_UNAVAILABLE if all(each.again for each in outcome.failures) else EXIT_REFUSED
 
 
 def batch_page(outcome: BatchOutcome) -> str:

@@ -15,6 +15,7 @@ from dagy_control.config import ConfigError, Settings, config_path, load_setting
 from dagy_control.entrypoints.wiring import COMMAND_SHARE, Ports, open_ports
 from dagy_control.errors import DagyError, Transient
 from dagy_control.kernel.telemetry import configure_logging
+from dagy_control.requests.queue_bound import QueueFull
 
 T = TypeVar("T")
 
@@ -48,7 +49,7 @@ def errors_as_sentences() -> Iterator[None]:
         raise typer.Exit(EXIT_UNAVAILABLE) from None
     except DagyError as error:
         print(f"error: {error}", file=sys.stderr)
-        raise typer.Exit(EXIT_REFUSED) from None
+        raise typer.Exit(EXIT_UNAVAILABLE if isinstance(error, QueueFull) else EXIT_REFUSED) from None
 
 
 def read_settings(config: Path | None) -> Settings:

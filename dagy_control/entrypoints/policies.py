@@ -216,6 +216,7 @@ def request_policy(settings: Settings) -> RequestPolicy:
         profiles=_sizes(settings),
         default_profile=settings.ecs.default_profile,
         frame=launch_target(settings),
+        max_queued_runs=settings.launching.max_queued_runs,
     )
 
 

@@ -9,10 +9,8 @@ from typing import Annotated
 import typer
 
 from dagy_control.entrypoints.arguments import pairs_of, parameters_of
-from dagy_control.entrypoints.batch_view import batch_document, batch_page
+from dagy_control.entrypoints.batch_view import batch_document, batch_exit_code, batch_page
 from dagy_control.entrypoints.command import (
-    EXIT_REFUSED,
-    EXIT_UNAVAILABLE,
     ConfigOption,
     JsonOption,
     console,
@@ -27,6 +25,7 @@ from dagy_control.model.task_runs import TaskRun
 from dagy_control.requests.batch import BatchOutcome, launch_batch
 from dagy_control.requests.batch_file import BATCH_FILE_MAX_BYTES, read_batch
 from dagy_control.requests.cancel import cancel as cancel_run
+from dagy_control.requests.listing import LOOKED_AT_MAX, Listing, list_batch
 from dagy_control.requests.orders import LaunchOrder
 from dagy_control.requests.refusals import RequestRefused
 from dagy_control.requests.retry import retry as retry_run
@@ -117,7 +116,7 @@ def batch(
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Queue up to 1,000 runs at once. Each order is launched or refused for itself; exit 1 if any was refused."""
+    """Queue up to 1,000 runs at once. Each order is launched or refused for itself; exit 1 if any was refused, 3 to repeat."""
     with errors_as_sentences():
         items = read_batch(_content(file))
     parent_id = f"batch-{new_id()}" if parent is None else parent
@@ -133,8 +132,7 @@ def batch(
         print(json.dumps(batch_document(outcome), indent=2))
     else:
         print(batch_page(outcome))
-    if outcome.failures:
-        raise typer.Exit(EXIT_UNAVAILABLE if all(each.again for each in outcome.failures) else EXIT_REFUSED)
+    raise typer.Exit(batch_exit_code(outcome))
 
 
 @app.command("list")
@@ -150,21 +148,22 @@ def list_runs(
 ) -> None:
     """List runs, newest first: of an organisation, of one of its flows, or of a batch."""
 
-    async def work(ports: Ports) -> Sequence[Run]:
+    async def work(ports: Ports) -> Listing:
         if correlation_id is not None:
-            runs = await ports.runs.by_correlation(correlation_id, limit=limit)
-            return [run for run in runs if org_id in (None, run.org_id) and flow_name in (None, run.flow_name)]
+            return await list_batch(ports.runs, correlation_id, limit=limit, org_id=org_id, flow_name=flow_name)
         if org_id is None:
             raise RequestRefused("org_id", "say whose runs: --org ORGANISATION, or --correlation-id BATCH")
         if flow_name is not None:
-            return await ports.runs.by_flow(org_id, flow_name, limit=limit)
-        return await ports.runs.by_org(org_id, limit=limit)
+            return Listing(await ports.runs.by_flow(org_id, flow_name, limit=limit), complete=True)
+        return Listing(await ports.runs.by_org(org_id, limit=limit), complete=True)
 
-    runs = with_ports(config, work)
+    listing = with_ports(config, work)
+    if not listing.complete:
+        print(f"note: only the newest {LOOKED_AT_MAX:,} runs of {correlation_id} were looked at", file=sys.stderr)
     if as_json:
-        print(json.dumps([run_document(run) for run in runs], indent=2))
+        print(json.dumps([run_document(run) for run in listing.runs], indent=2))
         return
-    console().print(runs_table(runs))
+    console().print(runs_table(listing.runs))
 
 
 @app.command()

@@ -72,6 +72,7 @@ class Ports:
             flows=self.flows,
             deployments=self.deployments,
             runs=self.runs,
+            listings=self.runs,
             writer=self.writer,
             clock=self.clock,
             new_id=self.new_id,

@@ -1,6 +1,6 @@
 """Where runs, and the tasks of a run, are recorded."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from typing import Protocol
 
 from dagy_control.model.runs import ActiveRun, Run, RunChange, RunStatus
@@ -49,6 +49,18 @@ class Runs(Protocol):
 
     async def by_correlation(self, correlation_id: str, *, limit: int) -> Sequence[Run]:
         """Up to `limit` runs of a batch: those whose root correlation id it is, newest first. Eventually consistent."""
+        ...
+
+
+class RunListings(Protocol):
+    """What requests ask of the runs table beside single runs. Kept by the same store as `Runs`."""
+
+    async def count_active(self, status: RunStatus, shard: int, *, executor: str = "ecs", up_to: int) -> int:
+        """How many runs of one status one shard of the `active` index holds; counting ends at `up_to`. Eventually consistent."""
+        ...
+
+    def of_correlation(self, correlation_id: str) -> AsyncGenerator[Sequence[Run], None]:
+        """Pages of the runs of a batch: those whose root correlation id it is, newest first. Eventually consistent."""
         ...
 
 

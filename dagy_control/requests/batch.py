@@ -1,5 +1,6 @@
 """A batch: many orders in one request, under one parent correlation id, each of them launched or refused for itself."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -59,13 +60,16 @@ async def launch_batch(
 
     Every order gets an idempotency key of the parent and its own key, or of the parent and its place: the same batch again
     under the same parent finds the runs that are there and launches the others. A child's correlation id is `PARENT.PLACE`
-    unless it has its own. Raises `RequestRefused`, having written nothing, for a batch that is wrong as a whole.
+    unless it has its own. Raises `RequestRefused`, having written nothing, for a batch that is wrong as a whole, and
+    `QueueFull` for one that the queue has no room for, counting also those of its orders that are on record already.
     """
     if not 1 <= len(items) <= BATCH_MAX:
         raise RequestRefused("batch", f"a batch has 1 to {BATCH_MAX:,} orders, not {len(items):,}; split it")
     _check_parent(parent_correlation_id)
     failures: dict[int, ItemFailure] = {}
     orders = _read(items, parent_correlation_id, defaults or {}, failures)
+    for executor, number in Counter(order.executor for _, order in orders).items():
+        await launcher.check_room(number, executor=executor, seed=parent_correlation_id)
     outcomes = await _submit_all(launcher, orders)
     runs: dict[int, Run] = {}
     for (index, order), outcome in zip(orders, outcomes, strict=True):

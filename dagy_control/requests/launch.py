@@ -17,7 +17,7 @@ from dagy_control.model.resources import CapacityProvider, TaskSize
 from dagy_control.model.runs import Run, RunStatus, Transition
 from dagy_control.ports.deployments import Deployments
 from dagy_control.ports.flows import Flows
-from dagy_control.ports.runs import Runs
+from dagy_control.ports.runs import RunListings, Runs
 from dagy_control.requests.executors import Executor, check_executor
 from dagy_control.requests.orders import (
     PARAMETERS_MAX_CHARACTERS,
@@ -27,6 +27,7 @@ from dagy_control.requests.orders import (
     over_deployment,
     read_order,
 )
+from dagy_control.requests.queue_bound import QueueFull, check_room
 from dagy_control.requests.read_once import DeploymentsReadOnce, FlowsReadOnce
 from dagy_control.requests.refusals import RequestRefused
 from dagy_control.requests.sizes import choose_size
@@ -34,13 +35,17 @@ from dagy_control.requests.sizes import choose_size
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestPolicy:
-    """What the configuration says about requests. `frame`: what a run's overrides share, which they must fit beside."""
+    """What the configuration says about requests. `frame`: what a run's overrides share, which they must fit beside.
+
+    `max_queued_runs` None: the queue is not looked at.
+    """
 
     executors: Mapping[str, Executor]
     profiles: Mapping[str, TaskSize]
     default_profile: str
     frame: WorkerFrame
     providers: Sequence[str] = tuple(CapacityProvider)
+    max_queued_runs: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +55,7 @@ class RequestPorts:
     flows: Flows
     deployments: Deployments
     runs: Runs
+    listings: RunListings
     writer: RecordWriter
     clock: Clock
     new_id: Callable[[], str]
@@ -63,13 +69,19 @@ class Launcher:
         self.policy = policy
 
     def for_batch(self) -> "Launcher":
-        """One that reads each flow and deployment once. For the time of one batch."""
+        """One that reads each flow and deployment once, and leaves the queue's bound to the batch. For the time of one batch."""
         ports = replace(
             self.ports,
             flows=FlowsReadOnce(self.ports.flows),
             deployments=DeploymentsReadOnce(self.ports.deployments),
         )
-        return Launcher(ports, self.policy)
+        return Launcher(ports, replace(self.policy, max_queued_runs=None))
+
+    async def check_room(self, orders: int, *, executor: str, seed: str) -> None:
+        """Raise `QueueFull` when the queue has no room for so many more runs."""
+        limit = self.policy.max_queued_runs
+        if limit is not None:
+            await check_room(self.ports.listings, executor=executor, limit=limit, orders=orders, seed=seed)
 
     async def launch(self, **order: Any) -> Run:  # noqa: ANN401 - the arguments of LaunchOrder, which types them
         """Launch by keywords, as the runbook writes it: `launch(flow_name=…, org_id=…, workload_profile=…)`."""
@@ -116,7 +128,12 @@ class Launcher:
         if problem := overrides_problem(longest_overrides_of(run, self.policy.frame)):
             raise RequestRefused("extra_env_vars", problem)
         try:
+            await self.check_room(1, executor=run.executor, seed=run_id)
             return await self.ports.writer.create(run)
+        except QueueFull:
+            if order.idempotency_key is not None and (known := await self.ports.runs.get(run_id)) is not None:
+                return known
+            raise
         except Conflict as conflict:
             if order.idempotency_key is not None and isinstance(conflict.current, Run):
                 return conflict.current

@@ -14,7 +14,7 @@ from dagy_control.model.deployments import Deployment
 from dagy_control.model.flows import FlowRecord, FlowSpec, FlowStatus
 from dagy_control.model.leases import Lease
 from dagy_control.model.lifecycle import record_task
-from dagy_control.model.runs import Run, RunStatus
+from dagy_control.model.runs import ACTIVE_SHARDS, Run, RunStatus
 from dagy_control.model.suspicions import Suspicion
 from dagy_control.model.task_runs import TaskRun
 from dagy_control.model.tasks import SeenTask
@@ -62,6 +62,13 @@ def runs_of(name: str) -> list[Run]:
 async def five_runs(ports: Ports, name: str) -> None:
     for run in runs_of(name):
         await ports.runs.create(run, "op")
+
+
+async def queue_length(ports: Ports, name: str) -> int:
+    counts = [
+        await ports.runs.count_active(RunStatus.QUEUED, shard, executor=name, up_to=9) for shard in range(ACTIVE_SHARDS)
+    ]
+    return sum(counts)
 
 
 def launching_run(name: str) -> Run:
@@ -204,6 +211,18 @@ CALLS: Mapping[str, PortCall] = {
         before=five_runs,
         call=lambda ports, name: ports.runs.by_correlation(name, limit=9),
         after=1,
+    ),
+    "runs.of_correlation (a later page)": PortCall(
+        operation="Query",
+        before=five_runs,
+        call=lambda ports, name: every(ports.runs.of_correlation(name)),
+        after=1,
+    ),
+    "runs.count_active": PortCall(
+        operation="Query",
+        before=five_runs,
+        call=lambda ports, name: queue_length(ports, name),
+        after=7,
     ),
     "leases.put_if (a new one)": PortCall(
         operation="PutItem",

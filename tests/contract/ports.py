@@ -27,7 +27,7 @@ from dagy_control.ports.events import TaskEvents
 from dagy_control.ports.flows import Artifacts, Flows, Results
 from dagy_control.ports.leases import Leases
 from dagy_control.ports.orphans import StateTables, Suspicions
-from dagy_control.ports.runs import Runs, TaskRuns
+from dagy_control.ports.runs import TaskRuns
 from tests.contract.conftest import Aws
 from tests.fakes.deployments import FakeDeployments
 from tests.fakes.events import FakeTaskEvents
@@ -45,7 +45,7 @@ STATES = "states"
 class Ports:
     """The ports, by the names that `port_calls.CALLS` uses, and what a test does past them."""
 
-    runs: Runs
+    runs: DynamoRuns | FakeRuns
     leases: Leases
     flows: Flows
     deployments: Deployments

@@ -2,6 +2,7 @@
 
 import asyncio
 import uuid
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -17,6 +18,7 @@ from dagy_control.errors import Conflict, Permanent
 from dagy_control.model.failures import RetryPolicy
 from dagy_control.model.lifecycle import claim_attempt, claim_launch, commit_result, record_task, request_cancel
 from dagy_control.model.runs import (
+    ACTIVE_SHARDS,
     ActiveRun,
     FailureClass,
     Run,
@@ -303,6 +305,36 @@ async def test_a_batch_is_found_by_its_root_correlation(runs: AnyRuns) -> None:
     ]
     assert list(await runs.by_correlation(root, limit=10)) == [*children, parent]
     assert list(await runs.by_correlation(f"{root}.1", limit=10)) == []
+
+
+async def test_the_pages_of_a_batch_hold_it_whole_newest_first(runs: AnyRuns) -> None:
+    root = uuid.uuid4().hex
+    children = [
+        await runs.create(
+            a_run(correlation_id=f"{root}.{number}", parent_correlation_id=root, created_at=ago(number)), "op"
+        )
+        for number in range(130)
+    ]
+    await runs.create(a_run(correlation_id=f"{root}x"), "op")
+    pages = [page async for page in runs.of_correlation(root)]
+    assert [run for page in pages for run in page] == children
+    assert len(pages) > 1
+    assert [run async for page in runs.of_correlation(f"{root}.1") for run in page] == []
+
+
+async def test_a_shards_active_runs_are_counted_up_to_a_bound(runs: AnyRuns) -> None:
+    by_shard: Counter[int] = Counter()
+    for _ in range(40):
+        run = await runs.create(a_run(), "op")
+        by_shard[_shard(run.run_id)] += 1
+    await runs.create(running(run_id=str(uuid.uuid4())), "op")
+    await runs.create(a_run(executor="other"), "op")
+    counts = [await runs.count_active(RunStatus.QUEUED, shard, up_to=1000) for shard in range(ACTIVE_SHARDS)]
+    assert counts == [by_shard[shard] for shard in range(ACTIVE_SHARDS)]
+    fullest = max(by_shard, key=lambda shard: by_shard[shard])
+    assert [await runs.count_active(RunStatus.QUEUED, fullest, up_to=bound) for bound in (0, 1, 2)] == [0, 1, 2]
+    others = [await runs.count_active(RunStatus.QUEUED, n, executor="other", up_to=9) for n in range(ACTIVE_SHARDS)]
+    assert sum(others) == 1
 
 
 async def test_a_run_written_by_hand_is_read_changed_and_listed(dynamo: DynamoRuns, aws: Aws) -> None:

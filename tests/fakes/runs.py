@@ -1,6 +1,6 @@
 """The runs table in memory."""
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
 
 from dagy_control.errors import Conflict
@@ -93,10 +93,22 @@ class FakeRuns(Faulty):
         lost(await self._begin("by_correlation"))
         return self._newest(lambda run: (run.parent_correlation_id or run.correlation_id) == correlation_id, limit)
 
+    async def of_correlation(self, correlation_id: str) -> AsyncGenerator[Sequence[Run], None]:
+        runs = self._newest(lambda run: (run.parent_correlation_id or run.correlation_id) == correlation_id, None)
+        for start in range(0, max(len(runs), 1), self.page_size):
+            lost(await self._begin("of_correlation"))
+            yield runs[start : start + self.page_size]
+
+    async def count_active(self, status: RunStatus, shard: int, *, executor: str = "ecs", up_to: int) -> int:
+        lost(await self._begin("count_active"))
+        key = active_keys(executor, status)[shard]
+        found = sum(active_key(run.executor, run.status, run.run_id) == key for run in self._indexed())
+        return min(found, up_to)
+
     def _indexed(self) -> Sequence[Run]:
         return list((self.records if self._index is None else self._index).values())
 
-    def _newest(self, wanted: Callable[[Run], bool], limit: int) -> Sequence[Run]:
+    def _newest(self, wanted: Callable[[Run], bool], limit: int | None) -> Sequence[Run]:
         return sorted(filter(wanted, self._indexed()), key=lambda run: run.created_at, reverse=True)[:limit]
 
 

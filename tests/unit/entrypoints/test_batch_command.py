@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from dagy_control.entrypoints.batch_view import FAILURES_SHOWN_MAX, batch_document, batch_page
+from dagy_control.entrypoints.batch_view import FAILURES_SHOWN_MAX, batch_document, batch_exit_code, batch_page
 from dagy_control.entrypoints.cli import app
 from dagy_control.entrypoints.command import EXIT_REFUSED, EXIT_UNAVAILABLE
 from dagy_control.requests.batch import BatchOutcome, ItemFailure
@@ -72,21 +72,26 @@ def test_orders_come_from_standard_input_too_and_their_parent_is_told_before_any
     assert f"repeat with --parent {parent}" in result.stdout
 
 
+def test_aws_out_of_reach_is_told_before_anything_is_written_and_may_be_tried_again(tmp_path: Path) -> None:
+    file = batch_of(tmp_path, '{"flow_name": "etl"}\n{"flow_name": "etl"}')
+    result = CliRunner().invoke(app, ["runs", "batch", file, "--org", "acme", "--parent", "p", "--json"])
+    assert (result.exit_code, result.stdout) == (EXIT_UNAVAILABLE, "")
+    (line,) = result.stderr.splitlines()
+    assert line.endswith("nothing is wrong with the request, try again")
+
+
 @pytest.mark.parametrize(
-    ("orders", "code"),
+    ("again", "code"),
     [
-        pytest.param(['{"flow_name": "etl"}'], EXIT_UNAVAILABLE, id="no answer: it may work later"),
-        pytest.param(['{"flow_name": "etl"}', '{"memory": 3000}'], EXIT_REFUSED, id="and one that never will"),
+        pytest.param([], 0, id="every order has its run"),
+        pytest.param([False], EXIT_REFUSED, id="one will never have"),
+        pytest.param([True, True], EXIT_UNAVAILABLE, id="no answer: it may work later"),
+        pytest.param([True, False], EXIT_REFUSED, id="both"),
     ],
 )
-def test_the_exit_code_says_whether_repeating_can_help(orders: list[str], code: int, tmp_path: Path) -> None:
-    file = batch_of(tmp_path, "\n".join(orders))
-    result = CliRunner().invoke(app, ["runs", "batch", file, "--org", "acme", "--parent", "p", "--json"])
-    assert result.exit_code == code, result.output
-    failures = json.loads(result.stdout)["failures"]
-    assert [each["index"] for each in failures] == list(range(len(orders)))
-    assert failures[0]["again"] is True
-    assert "no answer" in failures[0]["message"]
+def test_the_exit_code_says_whether_repeating_can_help(again: list[bool], code: int) -> None:
+    failures = [ItemFailure(index, "", "why", again=each) for index, each in enumerate(again)]
+    assert batch_exit_code(BatchOutcome("p", OUTCOME.runs, failures)) == code
 
 
 def test_programs_are_told_of_every_order_by_its_place() -> None:

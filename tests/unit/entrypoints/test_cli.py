@@ -6,12 +6,14 @@ import sys
 from pathlib import Path
 
 import pytest
+import typer
 from typer.testing import CliRunner, Result
 
 from dagy_control.entrypoints.cli import app
-from dagy_control.entrypoints.command import EXIT_REFUSED, EXIT_UNAVAILABLE, with_ports
+from dagy_control.entrypoints.command import EXIT_REFUSED, EXIT_UNAVAILABLE, errors_as_sentences, with_ports
 from dagy_control.entrypoints.wiring import Ports
 from dagy_control.kernel.telemetry import log
+from dagy_control.requests.queue_bound import QueueFull
 
 GOOD_FLOW = """
 from dagy_control.sdk import flow, task
@@ -232,6 +234,13 @@ def test_a_registration_with_aws_out_of_reach_ends_the_same_way(
     result = run("flows", "register", "dagy_cli_flow:etl", "--org", "acme", "--source", str(tmp_path), "--json")
     assert (result.exit_code, result.stdout) == (EXIT_UNAVAILABLE, "")
     assert unreachable in result.stderr
+
+
+def test_a_full_queue_is_told_as_it_is_and_may_be_tried_again(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(typer.Exit) as ended, errors_as_sentences():
+        raise QueueFull("the queue holds 5 runs")
+    assert ended.value.exit_code == EXIT_UNAVAILABLE
+    assert capsys.readouterr().err == "error: the queue holds 5 runs\n"
 
 
 # What programs read.

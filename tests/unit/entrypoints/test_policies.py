@@ -86,6 +86,7 @@ def all_policies(settings: Settings) -> tuple[Any, ...]:
         policies.event_policy(settings),
         policies.orphan_policy(settings),
         policies.worker_policy(settings),
+        policies.request_policy(settings).max_queued_runs,
     )
 
 
