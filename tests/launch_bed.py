@@ -1,11 +1,13 @@
 """One launching loop over stateful fakes, on virtual time."""
 
 from collections.abc import Callable, Mapping
+from itertools import count
 from typing import Any
 
 from prometheus_client import CollectorRegistry
 
 from dagy_control.kernel.drain import Drain
+from dagy_control.kernel.record_writer import RecordWriter
 from dagy_control.launching.decide import LaunchPolicy
 from dagy_control.launching.effects import LaunchingEffects
 from dagy_control.launching.loop import LaunchingLoop
@@ -14,7 +16,7 @@ from dagy_control.model.launch_failure import LaunchFailure
 from dagy_control.model.lifecycle import LaunchRetryPolicy, request_cancel
 from dagy_control.model.runs import Run, RunChange, applied
 from dagy_control.ports.tasks import Started
-from tests.builders import target, tick_at, writer_of
+from tests.builders import target, tick_at
 from tests.fakes.clock import VirtualClock
 from tests.fakes.runs import FakeRuns
 from tests.fakes.tasks import FakeTasks
@@ -46,12 +48,14 @@ class LaunchBed:
         self.clock = VirtualClock()
         self.runs = FakeRuns(*runs)
         self.tasks = SlowTasks(self.clock)
+        self._numbers = count(1)  # of all processes: no two writes have one id
         policy.setdefault("retry", LaunchRetryPolicy(max_launch_tries=3))
         self.policy = LaunchPolicy(target=target(**(where or {})), **policy)
         self.loop = self.restarted()
 
     def restarted(self) -> LaunchingLoop:
-        effects = LaunchingEffects(self.runs, self.tasks, writer_of(self.runs, self.clock), self.clock)
+        writer = RecordWriter(self.runs, self.clock, lambda: f"op-{next(self._numbers)}")
+        effects = LaunchingEffects(self.runs, self.tasks, writer, self.clock)
         self.metrics = CollectorRegistry()
         self.loop = LaunchingLoop(self.policy, effects, LaunchingMetrics(self.metrics))
         return self.loop

@@ -196,6 +196,18 @@ def test_every_decision_has_its_parts_and_stands_in_the_list() -> None:
         assert parts == ["Context", "Decision", "Alternatives", "Consequences"], record.name
 
 
+def test_every_scenario_that_a_text_names_exists() -> None:
+    defined = {
+        node.name
+        for path in (ROOT / "tests").rglob("test_*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    }
+    named = {name for text in TEXTS for code in code_of(text) for name in re.findall(r"\btest_\w{20,}\b", code)}
+    assert len(named) > 10
+    assert named <= defined
+
+
 def test_every_document_is_linked_from_the_readme() -> None:
     linked = set(LINK.findall((ROOT / "README.md").read_text()))
     assert {path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").glob("*.md")} <= linked

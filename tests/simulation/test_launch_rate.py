@@ -15,6 +15,7 @@ from dagy_control.adapters.ecs_tasks import EcsTasks
 from dagy_control.errors import Transient
 from dagy_control.kernel.drain import Drain
 from dagy_control.kernel.limiter import AWS_BUCKETS, Bucket, Limiter
+from dagy_control.kernel.record_writer import RecordWriter
 from dagy_control.kernel.tasks import background
 from dagy_control.kernel.telemetry import LoopMetrics
 from dagy_control.kernel.ticker import Ticker, TickPolicy
@@ -27,7 +28,7 @@ from dagy_control.local.ecs_model import EcsModel
 from dagy_control.model.hashing import hashed_fraction
 from dagy_control.model.runs import Run, RunStatus
 from dagy_control.model.tasks import TaskIdentity
-from tests.builders import CLUSTER, INSTALLATION, a_run, target, writer_of
+from tests.builders import CLUSTER, INSTALLATION, a_run, target
 from tests.fakes.clock import VirtualClock
 from tests.fakes.runs import FakeRuns
 from tests.simulation.ports import SimCalls, translated
@@ -60,7 +61,9 @@ class Account:
         client = cast("Any", Client(self, name))
         tasks = EcsTasks(client, cast("Any", SimCalls()), Limiter(self.clock, share=share))
         policy = LaunchPolicy(target=target(task_definition="dagy-worker", provider_weights=SPOT_AND_ON_DEMAND))
-        effects = LaunchingEffects(self.runs, tasks, writer_of(self.runs, self.clock), self.clock)
+        numbers = count(1)
+        writer = RecordWriter(self.runs, self.clock, lambda: f"{name}-{next(numbers)}")
+        effects = LaunchingEffects(self.runs, tasks, writer, self.clock)
         loop = LaunchingLoop(policy, effects, LaunchingMetrics(CollectorRegistry()))
         return Ticker(
             loop, TickPolicy(interval_s=1.0), self.clock, LoopMetrics(CollectorRegistry()), seed=f"{name}-{share}"
