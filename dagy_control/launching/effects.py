@@ -1,7 +1,6 @@
 """Reads the queue, and carries out launches: intent, RunTask, record. Through ports only."""
 
 import math
-from collections import Counter
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
@@ -27,6 +26,8 @@ BY = "launching"
 SWEEP_REST = 9.0
 """After reading a long queue whole, so many times as long as it took it is not read whole again: a tenth of the time at most."""
 _log = log("dagy.launching")
+SPARE_PLACE_S = 0.1
+"""For so long a place in the budget that a lost claim has left unused may go to another run: later it would exceed the bucket."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ class LaunchingEffects:
         self._sweep_at = -math.inf
         self._target: LaunchTarget | None = None
         self._probing = False
-        self._spare: Counter[str] = Counter()
+        self._spare: list[tuple[str, float]] = []
         self.breaker: Breaker = CLOSED
 
     async def load(self, policy: LaunchPolicy) -> LaunchSnapshot:
@@ -96,7 +97,6 @@ class LaunchingEffects:
         work += [(run, self._look) for run in plan.look]
         acts = {run.run_id: act for run, act in work}
         self._probing = plan.probing
-        self._spare.clear()  # of a tick only: kept for later they would come on top of a full bucket
 
         async def carry_out(run: ActiveRun) -> Launched:
             result = await acts[run.run_id](run.run_id, policy, tick)
@@ -135,7 +135,7 @@ class LaunchingEffects:
         try:
             run = await self._writer.write(claim)
         except Conflict:
-            self._spare[provider] += 1
+            self._spare.append((provider, self._clock.monotonic()))
             return "lost_claim"
         problem = problem_of(request)
         if problem is not None:
@@ -150,8 +150,11 @@ class LaunchingEffects:
 
     async def _reserve(self, provider: str) -> None:
         """A place in the account's budget: one that a lost claim has left unused, so that replicas do not halve each other's rate."""
-        if self._spare[provider]:
-            self._spare[provider] -= 1
+        since = self._clock.monotonic() - SPARE_PLACE_S
+        self._spare = [(whose, at) for whose, at in self._spare if at >= since]
+        spare = next((each for each in self._spare if each[0] == provider), None)
+        if spare is not None:
+            self._spare.remove(spare)
         else:
             await self._tasks.reserve_run_task(provider)
 

@@ -131,7 +131,8 @@ def first_try(run: Run) -> bool:
     ("replicas", "times"),
     [
         pytest.param(1, 1.1, id="one launches, as with leases"),
-        pytest.param(2, 1.25, id="two that take the same runs at the same moment, each with half the budget"),
+        pytest.param(2, 1.6, id="two without leases want the same runs, each with half the budget"),
+        pytest.param(3, 2.0, id="three"),
     ],
 )
 async def test_a_thousand_runs_are_launched_in_the_buckets_own_time_without_a_throttle(
