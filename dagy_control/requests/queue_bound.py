@@ -23,7 +23,15 @@ class QueueFull(RequestRefused):
 
 
 async def check_room(listings: RunListings, *, executor: str, limit: int, orders: int, seed: str) -> None:
-    """Raise `QueueFull` when the executor's queue has no room for so many more runs. `seed` chooses the shard that is counted."""
+    """Raise `QueueFull` when the executor's queue has no room for so many more runs. `seed` chooses the shard that is counted.
+
+    More than it may ever hold are refused as such: waiting would not help.
+    """
+    if orders > limit:
+        raise RequestRefused(
+            "queue",
+            f"{orders:,} runs are more than the queue may ever hold: {limit:,} (launching.max_queued_runs); split them",
+        )
     held, about = await _held(listings, executor, limit, seed)
     if held + orders > limit:
         more = f", and {orders:,} are ordered" if orders > 1 else ""

@@ -36,9 +36,20 @@ def choose_size(
         chosen_cpu = base.cpu if memory is None or profile is not None else smallest_cpu_for(memory)
     if chosen_cpu is None:
         raise RequestRefused("memory", f"no Fargate size has {chosen_memory} MiB; nearest: {_nearest(chosen_memory)}")
+    if memory is None and cpu is not None and chosen_memory not in FARGATE_MEMORY_MIB.get(cpu, (chosen_memory,)):
+        raise RequestRefused(
+            "cpu",
+            f"{cpu} CPU units do not go with the {chosen_memory} MiB of profile {name!r}: give memory too; "
+            f"nearest: {cpu} CPU / {_nearest_memory(cpu, chosen_memory)} MiB",
+        )
     if problem := validate_size(chosen_cpu, chosen_memory):
         raise RequestRefused("memory" if cpu is None else "cpu", problem)
     return TaskSize(chosen_cpu, chosen_memory, ephemeral_storage_gib)
+
+
+def _nearest_memory(cpu: int, memory_mib: int) -> int:
+    """Of the memory sizes that this CPU has, the nearest: the memory was left to us."""
+    return min(FARGATE_MEMORY_MIB[cpu], key=lambda memory: abs(memory - memory_mib))
 
 
 def _nearest(memory_mib: int) -> str:

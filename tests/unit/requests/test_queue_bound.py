@@ -9,6 +9,7 @@ import pytest
 from dagy_control.model.runs import ACTIVE_SHARDS, Run, RunStatus, active_key
 from dagy_control.requests.batch import launch_batch
 from dagy_control.requests.queue_bound import COUNTED_WHOLE_UP_TO, QueueFull
+from dagy_control.requests.refusals import RequestRefused
 from tests.builders import a_run, launching, running
 from tests.requesting import POLICY, Requesting
 
@@ -125,6 +126,15 @@ async def test_a_batch_asks_once_and_is_refused_whole_when_it_does_not_fit() -> 
     outcome = await world.done(launch_batch(world.launcher, items[:16], parent_correlation_id="b"))
     assert len(outcome.runs) == 16
     assert world.runs.calls.count("count_active") == 2
+
+
+async def test_a_batch_beyond_what_the_queue_may_ever_hold_is_not_told_to_come_later() -> None:
+    world = bounded(4)
+    items = [{"flow_name": "etl", "org_id": "acme"}] * 5
+    with pytest.raises(RequestRefused, match="5 runs are more than the queue may ever hold: 4") as told:
+        await world.done(launch_batch(world.launcher, items, parent_correlation_id="b"))
+    assert not isinstance(told.value, QueueFull)
+    assert world.runs.calls == []
 
 
 async def test_orders_that_cannot_be_read_ask_for_no_place() -> None:

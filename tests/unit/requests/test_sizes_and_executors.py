@@ -81,7 +81,18 @@ def test_a_wish_becomes_a_size_that_fargate_runs(wish: dict[str, int | str], siz
         pytest.param({"profile": "huge"}, "workload_profile", "large, medium, small, xlarge", id="unknown profile"),
         pytest.param({"profile": ""}, "workload_profile", "''", id="empty profile"),
         pytest.param({"cpu": 1000}, "cpu", "1024 CPU / 2048 MiB", id="no such cpu"),
-        pytest.param({"cpu": 4096}, "cpu", "4096 CPU / 8192 MiB", id="cpu that needs more memory"),
+        pytest.param(
+            {"cpu": 4096}, "cpu", "give memory too; nearest: 4096 CPU / 8192 MiB", id="cpu that needs more memory"
+        ),
+        pytest.param(
+            {"cpu": 16384},
+            "cpu",
+            "16384 CPU units do not go with the 2048 MiB of profile 'medium'",
+            id="cpu that needs far more",
+        ),
+        pytest.param(
+            {"cpu": 256, "profile": "xlarge"}, "cpu", "nearest: 256 CPU / 2048 MiB", id="cpu below the profile's memory"
+        ),
         pytest.param(
             {"profile": "small", "memory": 4096}, "memory", "512 CPU / 4096 MiB", id="memory over the profile's"
         ),
