@@ -13,9 +13,9 @@ async def retry(launcher: Launcher, run_id: str, *, idempotency_key: str | None 
     """A new run (`retry_of` the old one) with its flow version, parameters, executor, size, environment, priority and attempts.
 
     Its correlation id is its own; a child of a batch becomes one more child of it. A deployment is not asked again: what the
-    old run had taken from it stands on the old run. Raises `RequestRefused`, having written
-    nothing, for a run that is not over, and when executor, flow version or size are no longer to be had; `Transient` as
-    `Launcher.submit` does.
+    old run had taken from it stands on the old run. With an idempotency key that was used before, the run of that time: see
+    its `retry_of`. Raises `RequestRefused`, having written nothing, for a run that is not over, and when executor, flow
+    version or size are no longer to be had; `QueueFull` and `Transient` as `Launcher.submit` does.
     """
     run = await launcher.ports.runs.get(run_id)
     if run is None:

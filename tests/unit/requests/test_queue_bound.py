@@ -1,6 +1,7 @@
 """The bound of the queue: whom it refuses, in what words, and what looking costs."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from itertools import count
 
@@ -8,9 +9,11 @@ import pytest
 
 from dagy_control.model.runs import ACTIVE_SHARDS, Run, RunStatus, active_key
 from dagy_control.requests.batch import launch_batch
-from dagy_control.requests.queue_bound import COUNTED_WHOLE_UP_TO, QueueFull
+from dagy_control.requests.queue_bound import COUNTED_WHOLE_UP_TO, QueueFull, check_room
 from dagy_control.requests.refusals import RequestRefused
 from tests.builders import a_run, launching, running
+from tests.fakes.clock import VirtualClock
+from tests.fakes.runs import FakeRuns
 from tests.requesting import POLICY, Requesting
 
 LONG = COUNTED_WHOLE_UP_TO + ACTIVE_SHARDS
@@ -74,6 +77,29 @@ async def test_a_long_queue_is_judged_by_one_shard() -> None:
     assert world.runs.calls.count("count_active") == 1
     world = bounded(LONG, *spread(LONG // ACTIVE_SHARDS))
     assert str(await refused(world)).startswith(f"the queue holds about {LONG:,} runs; the limit is {LONG:,} ")
+
+
+@pytest.mark.parametrize(
+    ("limit", "asked"),
+    [
+        pytest.param(16, [16 - held for held in range(ACTIVE_SHARDS)], id="short: what is left of the limit"),
+        pytest.param(LONG, [LONG // ACTIVE_SHARDS], id="long: one shard's part of it"),
+        pytest.param(LONG + 1, [LONG // ACTIVE_SHARDS + 1], id="rounded up"),
+    ],
+)
+async def test_counting_ends_where_more_would_change_nothing(limit: int, asked: list[int]) -> None:
+    """A COUNT query is paid by what it reads: of an endless queue no more may be read than of a full one."""
+    bounds: list[int] = []
+
+    class Counted(FakeRuns):
+        async def count_active(self, status: RunStatus, shard: int, *, executor: str = "ecs", up_to: int) -> int:
+            bounds.append(up_to)
+            return await super().count_active(status, shard, executor=executor, up_to=up_to)
+
+    runs = Counted(*spread(1))
+    with suppress(QueueFull):
+        await VirtualClock().run(check_room(runs, executor="ecs", limit=limit, orders=1, seed="r"), limit_s=60)
+    assert bounds == asked
 
 
 async def test_the_shard_that_is_looked_at_differs_from_run_to_run() -> None:

@@ -109,6 +109,13 @@ async def test_the_profile_counts_by_the_numbers_that_it_meant() -> None:
     assert (run.workload_profile, run.cpu, run.memory) == (None, 256, 1024)
 
 
+async def test_it_goes_to_the_executor_of_the_run_whatever_else_is_available() -> None:
+    both = replace(POLICY, executors={"ecs": Executor("ecs"), "lambda": Executor("lambda")})
+    assert (await Retrying(over(executor="lambda"), policy=both).retry()).executor == "lambda"
+    refused = await Retrying(over(executor="lambda")).retry_refused()
+    assert str(refused) == "Requested backend 'lambda' is not available. Known backends: ecs."
+
+
 # Refused.
 
 
