@@ -90,8 +90,8 @@ class Launcher:
     async def submit(self, order: LaunchOrder) -> Run:
         """The QUEUED run; with an idempotency key that was used before, the run of that time.
 
-        Raises `RequestRefused` (`QueueFull` when there is no room), having written nothing; `Transient` when the tables cannot be reached: safe to repeat only
-        with an idempotency key.
+        Raises `RequestRefused` (`QueueFull` when there is no room), having written nothing; `Transient` when the tables
+        cannot be reached: safe to repeat only with an idempotency key.
         """
         check_executor(self.policy.executors, order.executor)
         check_order(order, self.policy.providers)
