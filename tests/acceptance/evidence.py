@@ -36,13 +36,58 @@ class Ledger:
         return any(line["run_id"] == run_id for line in self.lines())
 
 
+def log_lines(path: Path) -> list[dict[str, Any]]:
+    """What a process logged; a line that its death cut off is left out. FileNotFoundError without a log: it would be no witness."""
+    found = []
+    for line in path.read_text(errors="replace").splitlines():
+        try:
+            found.append(json.loads(line))
+        except ValueError:
+            continue
+    return [each for each in found if isinstance(each, dict)]
+
+
+def attempt_of(task: Task) -> Attempt:
+    """By `startedBy`."""
+    identity = TaskIdentity.parse(task.started_by)
+    assert identity is not None
+    return identity.run_id, identity.attempt
+
+
+def contested(tasks: Iterable[Task], testimony: Iterable[Mapping[str, Any]]) -> set[Attempt]:
+    """The attempts that two tasks went for: one worker was refused, and in another user code ran."""
+    refused = {attempt_of(task) for task in tasks if task.exit_code == EXIT_CLAIM_REFUSED}
+    return refused & {(line["run_id"], line["attempt"]) for line in testimony if line["what"] == "begin"}
+
+
+def launched_without_lease(log: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The runs that a daemon launched without any lease, by its log."""
+    lines = list(log)
+    led = any(line.get("event_type") == "LEASE_HELD" for line in lines)
+    return [] if led else [line["run_id"] for line in lines if line.get("message") == "launched"]
+
+
+def launched_as_heir(log: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The runs that a daemon launched under a launching lease that it had taken over from another, by its log.
+
+    The lease's first epoch is nobody's heir.
+    """
+    heir, launched = False, []
+    for line in log:
+        if line.get("event_type") in ("LEASE_HELD", "LEASE_LOST") and line["lease"].endswith("/launching"):
+            heir = line["event_type"] == "LEASE_HELD" and line["epoch"] > 1
+        elif heir and line.get("message") == "launched":
+            launched.append(line["run_id"])
+    return launched
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
     """All of it.
 
     `runs` by id, as they are; `seen_ends`: as they were when each was first seen at its end; `cancelled`: the ids of those
     whose cancel was acknowledged; `tasks`: every one ever made; `doubles`: ARNs of those that no daemon has made; `logs`: what
-    each worker logged, by task id.
+    each worker that was started logged, by task id.
     """
 
     runs: Mapping[str, Run]
@@ -56,16 +101,8 @@ class Evidence:
     max_infra_failures: int
 
     def run_of(self, task: Task) -> Run:
-        """The run of a task that the daemon has made."""
-        identity = TaskIdentity.parse(task.started_by)
-        assert identity is not None
-        return self.runs[identity.run_id]
-
-    def attempt_of(self, task: Task) -> Attempt:
-        """By `startedBy`."""
-        identity = TaskIdentity.parse(task.started_by)
-        assert identity is not None
-        return identity.run_id, identity.attempt
+        """The run of a task, whoever has made it."""
+        return self.runs[attempt_of(task)[0]]
 
     def claimed_at(self, task: Task) -> datetime | None:
         """When the worker logged that it was past its claim; None if it never did."""
@@ -83,14 +120,14 @@ class Evidence:
         return [task for task in self.tasks if self.claimed_at(task) or self.testified(task, "begin")]
 
     def surplus(self) -> int:
-        """The daemons' tasks beyond the first of their attempt."""
-        made = [self.attempt_of(task) for task in self.tasks if task.arn not in self.doubles]
-        return len(made) - len(set(made))
+        """The tasks beyond the first of their attempt, whoever has made them."""
+        return len(self.tasks) - len({attempt_of(task) for task in self.tasks})
 
 
 def violations(evidence: Evidence) -> list[str]:
     """Every invariant that does not hold, in words; empty is good."""
     rules = (
+        workers_are_heard,
         one_task_past_its_claim,
         attempts_one_after_the_other,
         one_task_a_launch_try,
@@ -104,11 +141,23 @@ def violations(evidence: Evidence) -> list[str]:
     return [problem for rule in rules for problem in rule(evidence)]
 
 
+def workers_are_heard(evidence: Evidence) -> Iterator[str]:
+    """What the other rules rest on: a worker that ended by itself has told how far it came."""
+    for task in evidence.tasks:
+        told = {line.get("event_type") for line in evidence.logs.get(task.task_id, ())}
+        if task.exit_code in (0, 1) and "run_started" not in told:
+            yield f"the worker of {task.arn} exited with {task.exit_code} and never said that it had started"
+        if task.exit_code == EXIT_CLAIM_REFUSED and told.isdisjoint({"claim_refused", "claim_failed"}):
+            yield f"the worker of {task.arn} exited as refused and never said so"
+        if evidence.testified(task, "begin") and "run_started" not in told:
+            yield f"user code ran in {task.arn}, whose worker never said that it had started"
+
+
 def one_task_past_its_claim(evidence: Evidence) -> Iterator[str]:
     """1, first half; and a task that was refused has run nothing."""
     of_attempt: defaultdict[Attempt, list[Task]] = defaultdict(list)
     for task in evidence.past_claim():
-        of_attempt[evidence.attempt_of(task)].append(task)
+        of_attempt[attempt_of(task)].append(task)
         begun = evidence.testified(task, "begin")
         if begun > 1:
             yield f"1: user code ran {begun} times in {task.arn}"
@@ -126,7 +175,7 @@ def attempts_one_after_the_other(evidence: Evidence) -> Iterator[str]:
     """1, second half: no worker was past its claim before that of the earlier attempt was dead."""
     of_run: defaultdict[str, list[tuple[int, datetime, Task]]] = defaultdict(list)
     for task in evidence.past_claim():
-        run_id, number = evidence.attempt_of(task)
+        run_id, number = attempt_of(task)
         begun = evidence.claimed_at(task) or task.started_at
         if begun is not None:
             of_run[run_id].append((number, begun, task))
@@ -143,7 +192,7 @@ def one_task_a_launch_try(evidence: Evidence) -> Iterator[str]:
     for task in evidence.tasks:
         if task.arn in evidence.doubles:
             continue
-        run_id, number = evidence.attempt_of(task)
+        run_id, number = attempt_of(task)
         tries = range(1, evidence.max_launch_tries + 1)
         if task.client_token not in {launch_token(run_id, number, each) for each in tries}:
             yield f"2: {task.arn} was made under a token of no launch try"
@@ -187,7 +236,7 @@ def budgets_hold(evidence: Evidence) -> Iterator[str]:
         if failed_itself[run.run_id] > run.max_attempts:
             yield f"5: user code of {run.run_id} ran to its end {failed_itself[run.run_id]} times"
     for task in evidence.tasks:
-        run_id, number = evidence.attempt_of(task)
+        run_id, number = attempt_of(task)
         if number > evidence.runs[run_id].attempt:
             yield f"5: {task.arn} is of attempt {number}, which {run_id} never had"
 
@@ -214,21 +263,35 @@ def cancel_is_kept(evidence: Evidence) -> Iterator[str]:
 
 
 def organisations_apart(evidence: Evidence) -> Iterator[str]:
-    """8: tags, environment, what the worker logged and fetched: all of the run's own organisation."""
+    """8: tags, environment, what the worker logged and fetched: all of the run's own organisation, and none of it left out."""
+    past_claim = {task.arn for task in evidence.past_claim()}
     for task in evidence.tasks:
         run = evidence.run_of(task)
-        tags = {tag["key"]: tag["value"] for tag in task.tags}  # StopTask deletes them
-        if tags and (tags["run_id"], tags["org_id"]) != (run.run_id, run.org_id):
+        tags = {tag["key"]: tag["value"] for tag in task.tags}
+        if (tags or not _may_lack_tags(task, run)) and (tags.get("run_id"), tags.get("org_id")) != (
+            run.run_id,
+            run.org_id,
+        ):
             yield f"8: {task.arn} of {run.run_id} ({run.org_id}) has the tags {tags}"
         (container,) = task.overrides["containerOverrides"]
         environment = {each["name"]: each["value"] for each in container["environment"]}
-        if (environment["DAGY_RUN_ID"], int(environment["DAGY_ATTEMPT"])) != evidence.attempt_of(task):
+        if (environment["DAGY_RUN_ID"], int(environment["DAGY_ATTEMPT"])) != attempt_of(task):
             yield f"8: {task.arn}, started by {task.started_by}, is told to run {environment}"
-        for line in evidence.logs.get(task.task_id, ()):
-            if line.get("org_id", run.org_id) != run.org_id or f"/{run.org_id}/" not in line.get(
-                "uri", f"/{run.org_id}/"
-            ):
-                yield f"8: the worker of {run.run_id} ({run.org_id}) logged {line}"
+        log = evidence.logs.get(task.task_id, ())
+        logged = {line["org_id"] for line in log if "org_id" in line}
+        if logged != ({run.org_id} if task.arn in past_claim else set()):
+            yield f"8: the worker {task.arn} of {run.run_id} ({run.org_id}) logged the organisations {sorted(logged)}"
+        fetched = {line["uri"] for line in log if "uri" in line}
+        if evidence.testified(task, "begin") and not fetched:
+            yield f"8: nothing says what the worker {task.arn} of {run.run_id} ({run.org_id}) fetched"
+        if any(f"/{run.org_id}/" not in uri for uri in fetched):
+            yield f"8: the worker {task.arn} of {run.run_id} ({run.org_id}) fetched {sorted(fetched)}"
+
+
+def _may_lack_tags(task: Task, run: Run) -> bool:
+    """StopTask deletes them: also of a task that was ending by itself when its cancelled run's attempt was stopped."""
+    cancelled = run.cancel_requested_at is not None and attempt_of(task) == (run.run_id, run.attempt)
+    return task.stop_code is StopCode.USER_INITIATED or cancelled
 
 
 def still_there(tasks: Iterable[Task]) -> list[str]:
@@ -237,4 +300,4 @@ def still_there(tasks: Iterable[Task]) -> list[str]:
 
 
 def _tasks_of(evidence: Evidence, run: Run) -> list[Task]:
-    return [task for task in evidence.tasks if evidence.attempt_of(task) == (run.run_id, run.attempt)]
+    return [task for task in evidence.tasks if attempt_of(task) == (run.run_id, run.attempt)]

@@ -18,7 +18,7 @@ from dagy_control.entrypoints.local_stack import Daemon, end_process, tail
 from dagy_control.local.ecs_faults import Fault, FaultKind
 from dagy_control.model.runs import Run
 from dagy_control.requests.cancel import cancel
-from tests.acceptance.evidence import Ledger
+from tests.acceptance.evidence import Attempt, Ledger, contested, launched_as_heir, launched_without_lease, log_lines
 from tests.acceptance.looking import LONG_S, SOON_S, configured
 
 ORGS = ("acme", "globex")
@@ -27,7 +27,13 @@ CROWD = 12
 """Most runs under way: a slow machine launches fewer, so that what is left after the storm ends in time anywhere."""
 
 DOUBLED_PART = 0.5
-"""Of the runs: as many get a surplus task, whose claim must be refused, or the other's."""
+"""Of the runs: as many get a surplus task, whose claim must be refused, or the other's. All of them, until one was."""
+
+QUICK_START_S = 1.5
+"""Where daemons take longer to start, they live as much longer: otherwise most would die before they do anything."""
+
+INHERIT_S = 4.0
+"""How much longer they live with leases: for as long a successor waits for a dead one's lease (3 s) and takes it over."""
 
 POLL_S = 0.1
 VICTIM_S = 90.0
@@ -95,7 +101,11 @@ class Story:
 
 @dataclass(slots=True)
 class Storm:
-    """`rage`, then `calm`. `close` at the end, whatever happens: it leaves no daemon."""
+    """`rage`, then `calm`. `close` at the end, whatever happens: it leaves no daemon.
+
+    `contested` and `heirs_runs`: as far as they were seen while it raged, the attempts for which two workers went, and the runs
+    launched under a lease that was taken over.
+    """
 
     world: DemoWorld
     ledger: Ledger
@@ -105,12 +115,20 @@ class Storm:
     kills: Counter[str] = field(default_factory=Counter)
     faults: Counter[str] = field(default_factory=Counter)
     doubles: set[str] = field(default_factory=set)
+    contested: set[Attempt] = field(default_factory=set)
+    heirs_runs: set[str] = field(default_factory=set)
     logs: list[Path] = field(default_factory=list)
     _living: dict[int, Daemon] = field(default_factory=dict)
     _until_s: float = 0.0
+    _start_s: float = 0.0
+    _inherit_s: float = 0.0
 
     async def rage(self) -> None:
-        """The whole storm. Leases are off in its first half: both daemons do everything at once."""
+        """The whole storm. Leases are off in its first half: both daemons do everything at once.
+
+        In the second one does a loop's work, and when it is killed its lease passes on: daemons live longer then. A half goes on
+        until a run was launched in it.
+        """
         self._until_s = self.world.ports.clock.monotonic() + self.seconds
         async with asyncio.TaskGroup() as group:
             for number in range(SEATS):
@@ -148,7 +166,7 @@ class Storm:
     def _over(self) -> bool:
         """Not before the rare things have happened once, or it would show little; but some time it must be."""
         now = self.world.ports.clock.monotonic()
-        enough = bool(self.doubles) and self.kills[AMBUSH] > 0
+        enough = bool(self.contested and self.heirs_runs) and self.kills[AMBUSH] > 0
         return now >= self._until_s + (0 if enough else LONG_S)
 
     async def _pause(self, seconds: float, until: Callable[[], Awaitable[bool]] | None = None) -> None:
@@ -171,14 +189,20 @@ class Storm:
             async def dead(daemon: Daemon = daemon) -> bool:
                 return daemon.process.returncode is not None
 
-            await self._pause(min(0.3 + random.expovariate(1 / 2.0), 5.0), until=dead)
+            await self._pause(self._life_s(min(0.3 + random.expovariate(1 / 2.0), 5.0)), until=dead)
             if not self._over:
                 await self._kill(number, "alone")
 
     async def _start(self, number: int) -> Daemon:
+        clock = self.world.ports.clock
+        began = clock.monotonic()
         self._living[number] = daemon = await self.world.stack.start_daemon()
+        self._start_s = clock.monotonic() - began
         self.logs.append(daemon.log)
         return daemon
+
+    def _life_s(self, drawn_s: float) -> float:
+        return drawn_s * max(1.0, self._start_s / QUICK_START_S) + self._inherit_s
 
     async def _kill(self, number: int, how: str) -> None:
         daemon = self._living[number]
@@ -187,8 +211,14 @@ class Storm:
         assert code == -signal.SIGKILL, f"a daemon ended by itself with {code}:\n{tail(daemon.log)}"
 
     async def _without_leases(self) -> None:
+        async def launched() -> bool:
+            return any(launched_without_lease(log_lines(log)) for log in self.logs)
+
         async with configured(self.world, "[leases]", "[leases]\nenabled = false"):
             await self._pause(self.seconds / 2)
+            await self._pause(SOON_S, until=launched)
+        self._inherit_s = INHERIT_S
+        self._until_s = self.world.ports.clock.monotonic() + self.seconds / 2
 
     async def _ambush(self) -> None:
         """Now and then both die at a moment when ECS has carried out a RunTask and nobody has heard of it."""
@@ -198,7 +228,7 @@ class Storm:
             return await self.world.held_replies() > 0
 
         while not self._over:
-            await self._pause(random.uniform(2, 6))
+            await self._pause(self._life_s(random.uniform(2, 6)))
             self._switch_on(Fault(FaultKind.HOLD_REPLY))
             await self._pause(SOON_S, until=held)
             if not self._over:
@@ -236,13 +266,23 @@ class Storm:
                     first_seconds=VICTIM_S if part in (Part.WORKER_KILLED, Part.HOST_LOST) else 0.0,
                 )
                 due_s = self.world.ports.clock.monotonic() + random.uniform(0.0, 8.0)
-                self.stories.append(Story(part, run, due_s, doubled=random.random() < DOUBLED_PART))
+                doubled = random.random() < DOUBLED_PART or not self.contested
+                self.stories.append(Story(part, run, due_s, doubled=doubled))
             await self._pause(random.uniform(0.3, 1.5))
 
     async def _watch_until_over(self) -> None:
         while not self._over:
             await self._watch()
+            self._look_for_the_rare()
             await self._pause(POLL_S)
+
+    def _look_for_the_rare(self) -> None:
+        if not self.contested:
+            self.contested = contested(self.world.stack.cloud.driver.tasks().values(), self.ledger.lines())
+        if not self.heirs_runs:
+            self.heirs_runs = {
+                run for daemon in self._living.values() for run in launched_as_heir(log_lines(daemon.log))
+            }
 
     async def _watch(self) -> None:
         """Look at every run under way, note its end, and let happen to it what is its part."""

@@ -157,7 +157,10 @@ class Unharmed(NamedTuple):
 
     @classmethod
     async def of(cls, case: Case) -> "Unharmed":
-        return cls(await case.left(), await case.make(), await case.left())
+        """Of a call that writes, only if it does: one that does nothing would agree with itself in every test."""
+        unharmed = cls(await case.left(), await case.make(), await case.left())
+        assert (unharmed.before != unharmed.after) is case.call.writes
+        return unharmed
 
 
 @pytest.mark.parametrize(
