@@ -82,7 +82,7 @@ def after_refusal(
         breaker,
         cause=failure.cause,
         shape=shape,
-        runs=breaker.runs if breaker.is_open else breaker.runs | {run.run_id},
+        runs=breaker.runs | {run.run_id},
         orgs=breaker.orgs | {run.org_id},
         message=failure.message,
     )

@@ -165,6 +165,18 @@ async def test_runs_refused_for_their_own_size_all_fail_and_hold_nobody_back() -
     assert (count_of(bed, RunStatus.FAILED), count_of(bed, RunStatus.RUNNING)) == (19, 1)
 
 
+async def test_a_probe_that_is_refused_for_its_own_size_fails_and_the_next_one_is_sent_at_once() -> None:
+    bed = denied_bed(5, refusals=3)
+    await bed.tick()
+    bed.tasks.next_failure(refused_for(LaunchCause.RUN))
+    await bed.clock.advance(31)
+    await bed.tick()
+    assert (count_of(bed, RunStatus.FAILED), count_of(bed, RunStatus.QUEUED)) == (4, 1)
+    await bed.clock.advance(1)
+    await bed.tick()
+    assert (count_of(bed, RunStatus.RUNNING), bed.loop.describe_breaker()) == (1, "closed")
+
+
 async def test_a_success_between_refusals_keeps_it_closed() -> None:
     bed = denied_bed(3, refusals=2)
     await bed.tick()

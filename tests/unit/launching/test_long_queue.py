@@ -105,8 +105,10 @@ def test_a_sample_keeps_the_first_of_each_flow(count: int) -> None:
 
 def test_what_must_still_wait_takes_no_place_in_the_sample() -> None:
     sample = QueueSample(1)
-    sample.add([a_run(run_id="waits", not_before=ago(-60)), a_run(run_id="due", not_before=ago(-5))], due_by=ago(-10))
-    assert [run.run_id for run in sample.runs()] == ["due"]
+    sample.add(
+        [a_run(run_id="a-waits", not_before=ago(-60)), a_run(run_id="b-due", not_before=ago(-5))], due_by=ago(-10)
+    )
+    assert [run.run_id for run in sample.runs()] == ["b-due"]
 
 
 def test_what_was_taken_up_leaves_the_sample() -> None:
