@@ -60,7 +60,7 @@ simulate-long: $(STAMP) ## The same with a second crash a little later: some 20 
 	@$(BIN)/python -m tests.simulation.crash_points --pairs
 
 simulate-mutants: $(STAMP) ## Remove each safeguard in turn: the simulation must notice
-	@$(BIN)/python -m tests.simulation.mutants --seeds $(or $(SEEDS),80)
+	@$(BIN)/python -m tests.simulation.mutation_gate --seeds $(or $(SEEDS),80)
 
 simulate-interpreters: $(STAMP) ## Play the same seeds on every other CPython of this machine: the traces must be the same
 	@$(BIN)/python -m tests.simulation.interpreters

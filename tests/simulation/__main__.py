@@ -85,7 +85,7 @@ def main() -> int:
     began = time.perf_counter()
     for report in spread(outcome, seeds, options.jobs):
         if isinstance(report, Violation):
-            print(report, flush=True)
+            print(*(report.trace if options.trace else ()), report, sep="\n", flush=True)
             violations += 1
             if violations == VIOLATIONS_SHOWN:
                 return 1

@@ -12,7 +12,7 @@ from dagy_control.launching.request import run_task_request
 from dagy_control.local.ecs_errors import EcsError
 from dagy_control.local.ecs_faults import Fault, FaultKind
 from dagy_control.local.ecs_state import Capacity, Status
-from dagy_control.model.runs import Run
+from dagy_control.model.runs import Run, launch_token
 from dagy_control.model.tasks import TaskIdentity
 from tests.simulation.clients import NETWORK
 from tests.simulation.faults import Weather
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 STRANGERS = 40
+SAME_TOKEN_SHARE = 0.03
 AMNESIA_S = 900.0
 
 ACTS = (
@@ -65,15 +66,16 @@ class Chaos:
             self._act(name, step)
 
     def _act(self, name: str, step: int) -> None:
-        self.world.plan.injected[name] += 1
-        getattr(self, f"_{name}")(step)
+        """Counted only if it has done something."""
+        if getattr(self, f"_{name}")(step) is not False:
+            self.world.plan.injected[name] += 1
 
     def _replica(self, step: int) -> int:
         return int(self.world.plan.draw("who", step) * self.world.scenario.replicas)
 
-    def _crash_holder(self, step: int) -> None:
+    def _crash_holder(self, step: int) -> bool:
         """The daemon that holds the lease of launching."""
-        self._crash(self.world.fleet.hosts[self._holder(step)])
+        return self._crash(self.world.fleet.hosts[self._holder(step)])
 
     def _drain_holder(self, step: int) -> None:
         self.world.fleet.replace(self._holder(step))
@@ -86,13 +88,15 @@ class Chaos:
         holders = (number for number, host in self.world.fleet.hosts.items() if lease and lease.holder == host.name)
         return next(holders, self._replica(step))
 
-    def _crash_daemon(self, step: int) -> None:
-        self._crash(self.world.fleet.hosts[self._replica(step)])
+    def _crash_daemon(self, step: int) -> bool:
+        return self._crash(self.world.fleet.hosts[self._replica(step)])
 
-    def _crash(self, host: Host) -> None:
+    def _crash(self, host: Host) -> bool:
         if host.alive:
             self.world.net.say(f"{host.name} crashes")
             self.world.fleet.crash(host)
+            return True
+        return False
 
     def _stall_daemon(self, step: int) -> None:
         """Its event loop stands still: some seconds, or for longer than a lease lasts."""
@@ -101,20 +105,23 @@ class Chaos:
 
     def _stall(self, host: Host, seconds: float) -> None:
         self.world.net.say(f"{host.name} stalls for {seconds:.0f} s")
-        if seconds > LEASE_S:
+        held = any(lease.holder == host.name for lease in self.world.fleet.leases.values())
+        if seconds > LEASE_S and held and host.alive:
             self.world.plan.injected["stall longer than a lease"] += 1
         self.world.loop.stall(host, seconds)
 
-    def _drain_daemon(self, step: int) -> None:
+    def _drain_daemon(self, step: int) -> bool:
         replica = self._replica(step)
-        if self.world.fleet.hosts[replica].alive:
-            self.world.fleet.replace(replica)
+        if not self.world.fleet.hosts[replica].alive:
+            return False
+        self.world.fleet.replace(replica)
+        return True
 
-    def _break_task(self, step: int) -> None:
+    def _break_task(self, step: int) -> bool:
         now = self.world.clock.now()
         live = [arn for arn, task in self.world.model.tasks.items() if task.last_status is Status.RUNNING]
         if not live:
-            return
+            return False
         arn = live[int(self.world.plan.draw("task", step) * len(live))]
         fraction = self.world.plan.draw("how", step)
         if fraction < 0.5 and self.world.model.task(arn).capacity is Capacity.FARGATE_SPOT:
@@ -128,14 +135,21 @@ class Chaos:
         else:
             self.world.model.retire(arn, now)
         self.world.woken.set()
+        return True
 
-    def _spot_burst(self, step: int) -> None:
+    def _spot_burst(self, step: int) -> bool:
         """Spot takes everything back at once."""
-        self.world.net.say("Spot reclaims every task of its own")
-        for arn, task in self.world.model.tasks.items():
-            if task.last_status is Status.RUNNING and task.capacity is Capacity.FARGATE_SPOT:
-                self.world.model.interrupt_spot(arn, self.world.clock.now())
+        del step
+        spot = [
+            arn
+            for arn, task in self.world.model.tasks.items()
+            if task.last_status is Status.RUNNING and task.capacity is Capacity.FARGATE_SPOT
+        ]
+        self.world.net.say(f"Spot reclaims all its {len(spot)} tasks")
+        for arn in spot:
+            self.world.model.interrupt_spot(arn, self.world.clock.now())
         self.world.woken.set()
+        return bool(spot)
 
     def _no_capacity(self, step: int) -> None:
         kind = FaultKind.LAUNCH_FAILURE if self.world.plan.draw("body", step) < 0.5 else FaultKind.START_FAILURE
@@ -145,34 +159,45 @@ class Chaos:
         """No capacity for the next launches, said in the answer."""
         self.world.model.faults.add(Fault(kind=FaultKind.LAUNCH_FAILURE, calls=4))
 
-    def _surplus(self, step: int) -> None:
+    def _surplus(self, step: int) -> bool:
         """Somebody else, an older version of ours say, launches an attempt that we launch too: with a token of its own."""
         runs = [run for run in self.world.table.records.values() if not run.status.is_terminal]
         if not runs:
-            return
+            return False
         run = runs[int(self.world.plan.draw("surplus", step) * len(runs))]
-        self._start_surplus(run, f"older-{step}")
+        return self._start_surplus(run, f"older-{step}")
 
     def late_surplus(self, run: Run, attempt: int) -> None:
         """A task that nobody has on record comes up only now: of the attempt before, or of one that waits for another try."""
         share = 0.6 if self.world.plan.weather is Weather.LAUNCHES else 0.1
-        if not self.world.is_calm() and self.world.plan.draw("late", run.run_id, run.version) < share:
+        if self.world.is_calm() or self.world.plan.draw("late", run.run_id, run.version) >= share:
+            return
+        if self._start_surplus(replace(run, attempt=attempt), f"late-{run.run_id}-{run.version}"):
             self.world.plan.injected["late surplus"] += 1
-            self._start_surplus(replace(run, attempt=attempt), f"late-{run.run_id}-{run.version}")
 
-    def _start_surplus(self, run: Run, token: str) -> None:
+    def same_token(self, run: Run) -> None:
+        """Another version has sent this very token with a request of its own: ours is then answered with a conflict."""
+        if self.world.is_calm() or self.world.plan.draw("same token", run.run_id, run.attempt) >= SAME_TOKEN_SHARE:
+            return
+        if self._start_surplus(run, launch_token(run.run_id, run.attempt, run.launch_try)):
+            self.world.plan.injected["same token, other request"] += 1
+
+    def _start_surplus(self, run: Run, token: str) -> bool:
         request = run_task_request(run, "FARGATE", TARGET)
+        request = {**request, "clientToken": token[:64], "enableExecuteCommand": True}
         with contextlib.suppress(EcsError):
-            self.world.model.handle("RunTask", {**request, "clientToken": token[:64]}, self.world.clock.now())
+            answer = self.world.model.handle("RunTask", request, self.world.clock.now())
             self.world.woken.set()
+            return bool(answer["tasks"])
+        return False
 
-    def _ghost(self, step: int) -> None:
+    def _ghost(self, step: int) -> bool:
         """A task under our name of a run that nobody knows."""
-        self._start_foreign(TaskIdentity(INSTALLATION, f"ghost-{step}", 1))
+        return self._start_foreign(TaskIdentity(INSTALLATION, f"ghost-{step}", 1)) is not None
 
-    def _neighbour(self, step: int) -> None:
+    def _neighbour(self, step: int) -> bool:
         """A task of another installation, that is none of our business."""
-        self._start_foreign(TaskIdentity("other", f"run-{step}", 1))
+        return self._start_foreign(TaskIdentity("other", f"run-{step}", 1)) is not None
 
     def _strangers(self, step: int) -> None:
         """Another control plane was given our name: all its tasks look like orphans, and are none."""
@@ -198,23 +223,27 @@ class Chaos:
             return answer["tasks"][0]["taskArn"] if answer["tasks"] else None
         return None
 
-    def _meddle(self, step: int) -> None:
+    def _meddle(self, step: int) -> bool:
         """Somebody calls StopTask by hand."""
         live = [arn for arn in self.world.model.tasks if self.world.container_alive(arn)]
-        if live:
-            arn = live[int(self.world.plan.draw("meddle", step) * len(live))]
-            request = {"cluster": CLUSTER, "task": arn, "reason": "I felt like it"}
-            with contextlib.suppress(EcsError):
-                self.world.model.handle("StopTask", request, self.world.clock.now())
-                self.world.woken.set()
+        if not live:
+            return False
+        arn = live[int(self.world.plan.draw("meddle", step) * len(live))]
+        request = {"cluster": CLUSTER, "task": arn, "reason": "I felt like it"}
+        with contextlib.suppress(EcsError):
+            self.world.model.handle("StopTask", request, self.world.clock.now())
+            self.world.woken.set()
+        return True
 
     def _amnesia(self, step: int) -> None:
         """Somebody has set the wrong region: ECS answers, and knows none of our tasks."""
         self.world.net.say("ECS is looked for in the wrong region")
         self.world.past.blind_until_s = self.world.loop.time() + AMNESIA_S
 
-    def _kill_worker(self, step: int) -> None:
+    def _kill_worker(self, step: int) -> bool:
         live = [container for container in self.world.agent.containers.values() if container.host.alive]
-        if live:
-            self.world.agent.kill(live[int(self.world.plan.draw("victim", step) * len(live))].host)
-            self.world.woken.set()
+        if not live:
+            return False
+        self.world.agent.kill(live[int(self.world.plan.draw("victim", step) * len(live))].host)
+        self.world.woken.set()
+        return True

@@ -87,15 +87,16 @@ class Shot:
             crash_at=self.crashes,
             stale_s_max=0.0,
         )
-        return World(Scenario(seed=self.seed, plan=plan, **options)).play()
+        at = ",".join(f"{crash.index}:{crash.phase}" for crash in self.crashes)
+        replay = f"python -m tests.simulation.crash_points --scene '{self.scene}' --seed {self.seed} --at {at}"
+        return World(Scenario(seed=self.seed, plan=plan, replay=replay, **options)).play()
 
     def outcome(self) -> tuple[Counter[str], str]:
         """The crashes that were reached, and what they have violated, if anything."""
         try:
             report = self.play()
         except Violation as violation:
-            at = " and ".join(f"{crash.phase} call {crash.index}" for crash in self.crashes)
-            return Counter(), f"{violation}\n{self.scene}, seed {self.seed}: a crash {at}"
+            return Counter(), str(violation)
         return Counter({name: n for name, n in report.injected.items() if name.startswith("crash ")}), ""
 
 
@@ -115,25 +116,49 @@ def pairs(scene: str, seed: int, every: int) -> Iterator[Shot]:
         yield Shot(scene, seed, (first, CrashAt(first.index + gap, phase)))
 
 
+def _crashes(text: str) -> tuple[CrashAt, ...]:
+    pairs_of_text = (each.partition(":") for each in text.split(","))
+    return tuple(CrashAt(int(index), Phase(phase)) for index, _, phase in pairs_of_text)
+
+
+def _replay(shot: Shot) -> int:
+    try:
+        print(*shot.play().trace, sep="\n")
+    except Violation as violation:
+        print(*violation.trace, violation, sep="\n")
+        return 1
+    return 0
+
+
 def main() -> int:
     """Exit 1 at the first crash that violates an invariant."""
     parser = argparse.ArgumentParser(prog="python -m tests.simulation.crash_points", description=__doc__)
     parser.add_argument("--scene", choices=SCENES, help="only this one")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--every", type=int, default=1, help="crash at each so-manieth call only")
+    parser.add_argument("--at", help="INDEX:PHASE[,INDEX:PHASE]: only these crashes, with the whole trace")
     parser.add_argument("--pairs", action="store_true", help="crash a second time, a little later")
     parser.add_argument("--jobs", type=int, help="processes; as many as there are cores unless said")
     options = parser.parse_args()
+    if options.at:
+        return _replay(Shot(options.scene or "launching", options.seed, _crashes(options.at)))
     choose = pairs if options.pairs else single
     for scene in [options.scene] if options.scene else SCENES:
         shots = list(choose(scene, options.seed, options.every))
         crashed: Counter[str] = Counter()
+        missed = 0
         began = time.perf_counter()
         for reached, problem in spread(Shot.outcome, shots, options.jobs):
             if problem:
                 print(problem)
                 return 1
             crashed += reached
+            missed += not options.pairs and sum(reached.values()) != 1
+        if missed:
+            print(
+                f"{scene}: {missed} of {len(shots)} crashes were never reached, though the same calls come before them"
+            )
+            return 1
         took_s = time.perf_counter() - began
         phases = ", ".join(f"{name.removeprefix('crash ')} {count}" for name, count in sorted(crashed.items()))
         print(

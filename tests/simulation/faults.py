@@ -1,7 +1,7 @@
 """What goes wrong, decided by the seed: for every port call its latencies and its fate; now and then a crash or a stall."""
 
 from collections import Counter, deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from dagy_control.model.hashing import hashed_fraction
@@ -17,11 +17,13 @@ class Fate(StrEnum):
     TIMEOUT_NOT_APPLIED = "timeout_not_applied"
     TIMEOUT_APPLIED = "timeout_applied"
     DENIED = "denied"
+    APPLIED_LATE = "applied_late"
     STALE = "stale"
 
 
 NOT_APPLIED = frozenset({Fate.THROTTLED, Fate.ERROR_NOT_APPLIED, Fate.TIMEOUT_NOT_APPLIED, Fate.DENIED})
-TIMEOUTS = frozenset({Fate.TIMEOUT_NOT_APPLIED, Fate.TIMEOUT_APPLIED})
+APPLIED = frozenset({Fate.ERROR_APPLIED, Fate.TIMEOUT_APPLIED, Fate.APPLIED_LATE})
+TIMEOUTS = frozenset({Fate.TIMEOUT_NOT_APPLIED, Fate.TIMEOUT_APPLIED, Fate.APPLIED_LATE})
 
 
 class Phase(StrEnum):
@@ -31,6 +33,9 @@ class Phase(StrEnum):
     APPLIED = "applied"
     DELIVERED = "delivered"
 
+
+READ_FATES = (Fate.THROTTLED, Fate.ERROR_NOT_APPLIED, Fate.TIMEOUT_NOT_APPLIED)
+"""What may befall a call without an effect."""
 
 BAD_FATES = tuple(fate for fate in Fate if fate not in (Fate.GOOD, Fate.DENIED, Fate.STALE))
 TIMEOUT_S = 20.0
@@ -106,7 +111,7 @@ class Outage:
 
 @dataclass(slots=True)
 class FaultPlan:
-    """Draws everything from the seed; nothing after `calm_from_s`. `rate`: the share of calls that go wrong.
+    """Draws everything from the seed; nothing but outages that were ordered after `calm_from_s`. `rate`: the share of calls that go wrong.
 
     `weather`: the calls of which a third go wrong. `aims`: what must befall a certain call, whatever is drawn, by row and in
     order. `cells`: what has befallen the calls so far.
@@ -120,6 +125,7 @@ class FaultPlan:
     outages: tuple[Outage, ...] = ()
     aims: dict[str, deque[Aim]] = field(default_factory=dict)
     free_from_s: dict[str, float] = field(default_factory=dict)
+    aimed: set[Cell] = field(default_factory=set)
     stale_s_max: float = 5.0
     denied_until_s: float = 0.0
     injected: Counter[str] = field(default_factory=Counter)
@@ -135,34 +141,56 @@ class FaultPlan:
         return 0.002 + 0.03 * fraction + (2.0 * fraction if fraction > 0.97 else 0.0)
 
     def stale_s(self, host: str, number: int) -> float:
-        """How far behind a stale read is."""
-        return self.stale_s_max * self.draw("how stale", host, number) ** 2
+        """How far behind a stale read is: seconds, sometimes a minute."""
+        fraction = self.draw("how stale", host, number)
+        return self.stale_s_max * fraction**2 if fraction < 0.9 else 12 * self.stale_s_max * (fraction - 0.9) / 0.1
 
-    def befalls(self, row: str, host: str, number: int, index: int, now_s: float, *, eventual: bool) -> Cell:
-        """What befalls a call: the `index`-th of all, the host's `number`-th. Only an `eventual` read can be stale."""
+    def late_s(self, host: str, number: int) -> float:
+        """When a call takes effect whose caller has long given up."""
+        return TIMEOUT_S + 100 * self.draw("how late", host, number) ** 2
+
+    def befalls(
+        self, row: str, host: str, number: int, index: int, now_s: float, *, eventual: bool, writes: bool
+    ) -> Cell:
+        """What befalls a call: the `index`-th of all, the host's `number`-th.
+
+        Only an `eventual` read can be stale; only a call that `writes` can be applied without an answer.
+        """
         crash = next((crash.phase for crash in self.crash_at if crash.index == index), None)
         waiting = self.aims.get(row)
         if waiting and max(waiting[0].after_s, self.free_from_s.get(row, 0.0)) <= now_s < self.calm_from_s:
             aimed = waiting.popleft().cell
             if aimed.phase is not None:
                 self.free_from_s[row] = now_s + AIM_GAP_S
-            return Cell(row, aimed.fate, aimed.phase or crash)
-        return Cell(row, self._fate(row.partition(" ")[2], host, number, now_s, eventual=eventual), crash)
+            cell = Cell(row, aimed.fate, aimed.phase or crash)
+            self.aimed.add(cell)
+            return cell
+        return Cell(
+            row, self._fate(row.partition(" ")[2], host, number, now_s, eventual=eventual, writes=writes), crash
+        )
+
+    def miss(self, cell: Cell) -> Cell:
+        """The fault has made no difference: a stale read saw the present, an effect was refused. It is aimed at again."""
+        if cell in self.aimed:
+            self.aimed.discard(cell)
+            self.aims[cell.row].appendleft(Aim(cell, 0.0))
+        return replace(cell, fate=Fate.GOOD)
 
     def note(self, cell: Cell) -> None:
         """The call has come to the point where the cell shows."""
+        self.aimed.discard(cell)
         self.cells[cell] += 1
         if cell.fate is not Fate.GOOD:
             self.injected[cell.fate] += 1
         if cell.phase is not None:
             self.injected[f"crash {cell.phase}"] += 1
 
-    def _fate(self, call: str, host: str, number: int, now_s: float, *, eventual: bool) -> Fate:
+    def _fate(self, call: str, host: str, number: int, now_s: float, *, eventual: bool, writes: bool) -> Fate:
         if now_s < self.denied_until_s and call.startswith(STORMS[Weather.LAUNCHES]):
             return Fate.DENIED
         outage = next((each for each in self.outages if each.hits(call, host, now_s)), None)
         if outage is not None:
-            return outage.fate
+            return Fate.TIMEOUT_NOT_APPLIED if outage.fate in APPLIED and not writes else outage.fate
         if now_s >= self.calm_from_s:
             return Fate.GOOD
         stormy = self.weather is not Weather.MIXED and call.startswith(STORMS[self.weather])
@@ -173,4 +201,5 @@ class FaultPlan:
             if self.weather is Weather.LAUNCHES and self.draw("then denied", host, number) < 0.3:
                 self.denied_until_s = now_s + 150  # a permission goes just when the same token must be sent again
             return Fate.TIMEOUT_APPLIED  # the fate that the launch protocol is there for
-        return BAD_FATES[int(self.draw("kind", host, number) * len(BAD_FATES))]
+        kinds = BAD_FATES if writes else READ_FATES
+        return kinds[int(self.draw("kind", host, number) * len(kinds))]

@@ -5,18 +5,20 @@ by a bug, 13 under a lease only its holder begins a tick, 14 no writer is told t
 """
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from dagy_control.model.leases import Lease
-from dagy_control.model.runs import TERMINAL, FailureClass, ResultStatus, Run, RunChange, RunStatus
+from dagy_control.model.runs import TERMINAL, FailureClass, ResultStatus, Run, RunChange, RunStatus, launch_token
 from dagy_control.model.tasks import TaskIdentity
 
 
 class Violation(AssertionError):
-    """An invariant does not hold. The message names it."""
+    """An invariant does not hold. The message names it; `trace` is all that had happened, a line an event."""
+
+    trace: Sequence[str] = ()
 
 
 class Truth(Protocol):
@@ -58,6 +60,10 @@ class Truth(Protocol):
         """Whether the worker of this attempt has left any result in S3."""
         ...
 
+    def end_of(self, arn: str) -> str | None:
+        """The failure class that ECS's own words and codes about the task mean; None where they leave it open."""
+        ...
+
     def is_rightful(self, arn: str) -> bool:
         """Whether the task is the current one of another system that keeps its records in a state table."""
         ...
@@ -69,6 +75,9 @@ class Truth(Protocol):
 
 USERS_OWN = frozenset({FailureClass.USER_ERROR, FailureClass.NO_RESULT, FailureClass.SHUTDOWN})
 """Failures that need a worker past its claim: before it, nothing of the user's has run."""
+
+RETRIED = frozenset({FailureClass.INFRASTRUCTURE, FailureClass.SPOT_INTERRUPTED, FailureClass.IMAGE_PULL})
+"""Failures of which the infrastructure's budget always pays for another attempt, once there was a task."""
 
 NO_TASK = frozenset({FailureClass.LAUNCH_PERMISSION, FailureClass.LAUNCH_CONFIGURATION})
 """Failures that say that ECS has made no task."""
@@ -90,6 +99,7 @@ class Invariants:
     max_stops: int
     installation: str
     claimed: defaultdict[tuple[str, int], set[str]] = field(default_factory=lambda: defaultdict(set))
+    past_claim: defaultdict[tuple[str, int], set[str]] = field(default_factory=lambda: defaultdict(set))
     made: defaultdict[tuple[str, int, int], set[str]] = field(default_factory=lambda: defaultdict(set))
     succeeded_for_real: set[tuple[str, int]] = field(default_factory=set)
     cancelled_before_result: set[str] = field(default_factory=set)
@@ -126,6 +136,16 @@ class Invariants:
             _check(not won, f"6: the committed success of {after.run_id} was lost")
         if after.status is RunStatus.FAILED:
             self._check_class(after)
+            self._check_budget_is_used(after)
+            asked = after.run_id in self.cancelled_before_result
+            _check(not asked, f"7: {after.run_id} is FAILED, though a cancel was acknowledged before its result")
+        if after.attempt != before.attempt or after.status is RunStatus.FAILED:
+            self._check_cause(before, after, change)
+        if after.attempt != before.attempt and before.cancel_requested_at is None:
+            _check(
+                not self.truth.left_success(before),
+                f"6: {after.run_id} runs again, but its worker left a success in S3",
+            )
         if before.external_id is not None and (after.attempt != before.attempt or after.status in TERMINAL):
             self._check_task_is_over(before, after, by_worker="result_status" in change.fields)
         self._check_budgets(after)
@@ -139,13 +159,29 @@ class Invariants:
             (tags["org_id"], tags["run_id"]) == (run.org_id, run.run_id),
             f"8: the task of {run.run_id} is tagged for {tags['org_id']}, {tags['run_id']}",
         )
+        of = TaskIdentity.parse(request["startedBy"])
+        attempt = of.attempt if of is not None else run.attempt
+        launch_try = self._try_of(run, attempt, request["clientToken"])
         for task in answer["tasks"]:
-            tasks = self.made[run.run_id, run.attempt, run.launch_try]
+            tasks = self.made[run.run_id, attempt, launch_try]
             tasks.add(task["taskArn"])
             _check(len(tasks) == 1, f"2: one launch try of {run.run_id} made {len(tasks)} tasks")
-        earlier = [arn for number in range(1, run.launch_try) for arn in self.made[run.run_id, run.attempt, number]]
+        earlier = [arn for number in range(1, launch_try) for arn in self.made[run.run_id, attempt, number]]
         alive = [arn for arn in earlier if not self.truth.has_ended(arn)]
         _check(not alive, f"2: {run.run_id} is launched once more, while the task of an earlier try lives")
+
+    def _try_of(self, run: Run, attempt: int, token: str) -> int:
+        """Which try a token is of; a call that takes effect late may be of an earlier one than the record's."""
+        tries = range(1, self.max_launch_tries + 1)
+        return next((each for each in tries if launch_token(run.run_id, attempt, each) == token), run.launch_try)
+
+    def on_past_claim(self, arn: str, run_id: str, attempt: int) -> None:
+        """A worker goes to work."""
+        tasks = self.past_claim[run_id, attempt]
+        tasks.add(arn)
+        _check(len(tasks) == 1, f"1: {len(tasks)} workers are at work on attempt {attempt} of {run_id}")
+        own = self.claimed[run_id, attempt]
+        _check(arn in own, f"1: a worker is at work on attempt {attempt} of {run_id}, and no claim is on record")
 
     def on_worker_access(self, arn: str, run_id: str) -> None:
         """The worker of this task reads or writes a run."""
@@ -179,7 +215,13 @@ class Invariants:
         if run is not None and run.status is RunStatus.SUCCEEDED and run.external_id == arn and run.completed_at:
             leaving = self.truth.container_alive(arn) and self.truth.now() - run.completed_at < EXIT_GRACE
             _check(not leaving, f"3: StopTask on the task of {run.run_id}, which has just succeeded and is leaving")
-        if run is None or identity is None or run.attempt != identity.attempt or run.external_id != arn:
+        if run is None or identity is None or run.attempt != identity.attempt:
+            return
+        needed = run.status is RunStatus.LAUNCHING and run.external_id is None and run.cancel_requested_at is None
+        _check(
+            not needed, f"3: StopTask on a task of {run.run_id}, which is LAUNCHING: it may be the task of this launch"
+        )
+        if run.external_id != arn:
             return
         healthy = run.status is RunStatus.RUNNING and self.truth.container_alive(arn)
         asked = run.cancel_requested_at is not None or run.stop_cause is not None
@@ -230,6 +272,30 @@ class Invariants:
         if run.failure_class is FailureClass.SHUTDOWN:
             reclaimed = self.truth.was_reclaimed(run.external_id)
             _check(not reclaimed, f"10: {run.run_id} is SHUTDOWN, but Spot reclaimed its task")
+
+    def _check_budget_is_used(self, run: Run) -> None:
+        """5: nothing fails for what should have been tried again."""
+        if run.cancel_requested_at is not None:
+            return
+        if run.failure_class is FailureClass.USER_ERROR:
+            left = run.max_attempts - run.user_failures - 1
+            _check(left <= 0, f"5: {run.run_id} is USER_ERROR with {left} attempts left")
+        if run.failure_class in RETRIED:
+            left = self.max_infra_failures - run.infra_failures
+            _check(left <= 0, f"5: {run.run_id} is {run.failure_class} with {left} infrastructure failures left")
+
+    def _check_cause(self, before: Run, after: Run, change: RunChange) -> None:
+        """10: what an attempt is said to have ended by is what it has ended by, where nothing else is on record."""
+        arn = before.external_id
+        decided = before.committed_result is not None or before.stop_cause is not None or before.cancel_requested_at
+        if arn is None or decided or change.transition is None or self.truth.left_result(before):
+            return
+        said = change.transition.why.partition(":")[0]
+        truth = self.truth.end_of(arn)
+        _check(
+            truth is None or said in (truth, FailureClass.LOST),
+            f"10: {after.run_id} has ended by {truth}, not by {said}",
+        )
 
     def at_the_end(self, run: Run) -> None:
         """Nothing goes on any more."""

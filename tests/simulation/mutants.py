@@ -3,7 +3,6 @@
 A mutant replaces attributes of the shipped modules (every module that holds the name) for as long as its `with` lasts.
 """
 
-import argparse
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -29,10 +28,8 @@ from dagy_control.orphans import effects as orphan_effects
 from dagy_control.orphans.effects import OrphanEffects
 from dagy_control.ports.tasks import Started
 from dagy_control.reconciling.effects import ReconcilingEffects
-from tests.simulation import conduct, scenario, world
+from tests.simulation import conduct, scenario
 from tests.simulation.faults import Fate, Outage
-from tests.simulation.invariants import Violation
-from tests.simulation.parallel import spread
 from tests.simulation.servers import RunsTable
 
 
@@ -72,6 +69,10 @@ def _without_rule(rules: str, *names: str) -> Callable[[], Any]:
         return replaced(outcomes, rules, kept)
 
     return apply
+
+
+def _without_criterion(rule: Any) -> Callable[[], Any]:
+    return lambda: replaced(criteria, "RULES", tuple(each for each in criteria.RULES if each is not rule))
 
 
 def _fresh_token() -> Any:
@@ -475,7 +476,12 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant("intent_before_effect", "what is about to be done is on record first", _effect_first),
     Mutant("event_deleted_last", "a message is deleted once its write is durable", _event_deleted_first, EVENTS_ONLY),
     Mutant("limiter", "calls stay within the account's buckets", _no_limiter, {**CALM, "burst": True, "runs": 150}),
-    Mutant("cancel_beats_s3", "a cancel beats a result that only lies in S3", _cancel_ignored_by_s3, {"cancels": 1.0}),
+    Mutant(
+        "cancel_beats_s3",
+        "a cancel beats a result that only lies in S3",
+        _cancel_ignored_by_s3,
+        {**RESULTS_IN_S3, "cancels": 1.0},
+    ),
     Mutant("s3_unread_is_undecided", "an unreadable result is not an absent one", _unread_is_absent, RESULTS_IN_S3),
     Mutant(
         "two_observations",
@@ -510,68 +516,22 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "lease_check", "only the holder of a loop's lease works", _always_held, {"with_leases": True, "replicas": 2}
     ),
+    *(
+        Mutant(f"rule_{name}", "what ECS says is read as what it means", _without_rule("TASK_RULES", name))
+        for name in ("our_cause", "never_started", "out_of_memory", "no_result", "exit_code")
+    ),
+    Mutant(
+        "rule_missing_result",
+        "what the worker has left beats that ECS has forgotten it",
+        _without_rule("MISSING_RULES", "missing_result"),
+        {**RESULTS_IN_S3, "with_long_outage": True, "cancels": 0.0},
+    ),
+    Mutant(
+        "rule_missing_cancelled",
+        "a cancelled run whose task is gone is cancelled, not lost",
+        _without_rule("MISSING_RULES", "missing_cancelled"),
+        {"with_long_outage": True, "cancels": 1.0},
+    ),
+    Mutant("orphan_too_young", "a young task's record may not be written yet", _without_criterion(criteria._too_young)),
+    Mutant("orphan_runtime", "what runs too long is stopped", _without_criterion(criteria._runtime)),
 )
-
-
-def first_seed_that_notices(mutant: Mutant, seeds: range) -> tuple[int, str] | None:
-    """(seed, what was violated) of the first seed that fails under the mutant; None: it survives them all."""
-    with mutant.apply():
-        for seed in seeds:
-            try:
-                world.play(seed, **mutant.options)
-            except Violation as violation:
-                return seed, str(violation).splitlines()[0]
-            except Exception as error:  # noqa: BLE001 - a mutant that breaks the program outright is noticed too
-                return seed, f"{type(error).__name__}: {error}"[:100]
-    return None
-
-
-@dataclass(frozen=True, slots=True)
-class Trial:
-    """A mutant by its name, and how many seeds it is tried on."""
-
-    name: str
-    seeds: int
-
-    def run(self) -> tuple[str, tuple[int, str] | None, str | None]:
-        """The name, what has noticed the mutant, and what is wrong with the same scenario without it (None: nothing)."""
-        mutant = next(each for each in MUTANTS if each.name == self.name)
-        noticed = first_seed_that_notices(mutant, range(self.seeds))
-        return self.name, noticed, _unfounded(mutant, noticed[0]) if noticed and mutant.options else None
-
-
-def _unfounded(mutant: Mutant, seed: int) -> str | None:
-    """A scenario made for a mutant must be green without it, or it proves nothing."""
-    try:
-        world.play(seed, **mutant.options)
-    except Violation as violation:
-        return str(violation)
-    return None
-
-
-def main() -> int:
-    """Exit 1 if a mutant survives."""
-    parser = argparse.ArgumentParser(prog="python -m tests.simulation.mutants", description=__doc__)
-    parser.add_argument(
-        "--seeds", type=int, default=80, help="how many seeds each mutant must survive to be a survivor"
-    )
-    parser.add_argument("--only", help="the name of one mutant")
-    parser.add_argument("--jobs", type=int, help="processes; as many as there are cores unless said")
-    options = parser.parse_args()
-    trials = [Trial(mutant.name, options.seeds) for mutant in MUTANTS if options.only in (None, mutant.name)]
-    survivors: list[str] = []
-    unfounded: list[str] = []
-    for name, noticed, problem in spread(Trial.run, trials, options.jobs):
-        if noticed is None:
-            survivors.append(name)
-        if problem is not None:
-            unfounded.append(name)
-            print(f"{name}: fails without the mutant too\n{problem}")
-        where = f"seed {noticed[0]:>3}: {noticed[1]}" if noticed else "SURVIVES"
-        print(f"{name:<24} {where[:150]}", flush=True)
-    print(f"{len(trials)} mutants, {len(survivors)} survivors" + (f": {', '.join(survivors)}" if survivors else ""))
-    return 1 if survivors or unfounded else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

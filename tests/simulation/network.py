@@ -1,6 +1,7 @@
 """Every port call of every host: on its way, applied, answered or not. Here faults are injected and traces are taken."""
 
 import asyncio
+import contextvars
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -11,6 +12,20 @@ from tests.simulation.faults import NOT_APPLIED, TIMEOUT_S, TIMEOUTS, Cell, Fate
 from tests.simulation.sim_loop import Host, SimLoop
 
 T = TypeVar("T")
+
+WRITES = (
+    "RunTask",
+    "StopTask",
+    "PutItem",
+    "UpdateItem",
+    "PutObject",
+    "BatchWriteItem",
+    "ReceiveMessage",
+    "DeleteMessage",
+)
+"""Calls with an effect. ReceiveMessage hides what it gives."""
+
+STALEST_S = 60.0
 
 EPOCH = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
@@ -61,16 +76,23 @@ class Network:
         number = self.numbers[host.name] = self.numbers.get(host.name, 0) + 1
         index, self.calls = self.calls, self.calls + 1
         row = f"{host.kind} {name}"
-        cell = self.plan.befalls(row, host.name, number, index, self.loop.time(), eventual=aged is not None)
+        writes = name.startswith(WRITES)
+        now_s, eventual = self.loop.time(), aged is not None
+        cell = self.plan.befalls(row, host.name, number, index, now_s, eventual=eventual, writes=writes)
         await self._crash_if(host, cell, Phase.BEFORE)
         await self._leg(host, number, "out")
-        if aged is not None and cell.fate is Fate.STALE:
-            lag_s = self.plan.stale_s(host.name, number)
-            answer, error = _outcome(lambda: aged(lag_s))
-        elif cell.fate in NOT_APPLIED:
-            answer, error = None, None
-        else:
+        answer: T | None = None
+        error: DagyError | None = None
+        if cell.fate is Fate.APPLIED_LATE:
+            self._later(name, self.plan.late_s(host.name, number), apply)
+        elif cell.fate not in NOT_APPLIED:
             answer, error = _outcome(apply)
+        if aged is not None and cell.fate is Fate.STALE and error is None:
+            lag_s = self.plan.stale_s(host.name, number) if cell not in self.plan.aimed else STALEST_S
+            fresh, (answer, error) = answer, _outcome(lambda: aged(lag_s))
+            cell = cell if answer != fresh else self.plan.miss(cell)
+        if error is not None and cell.fate in (Fate.ERROR_APPLIED, Fate.TIMEOUT_APPLIED):
+            cell = self.plan.miss(cell)
         if isinstance(error, Transient) and error.throttled:
             self.on_throttle(host, name)
         self.say(f"{host.name} {name}{f': {error}' if error else ''}{_said(cell.fate)}")
@@ -86,6 +108,15 @@ class Network:
         if error is not None:
             raise error
         return answer  # type: ignore[return-value] # an answer where there is no error
+
+    def _later(self, name: str, delay_s: float, apply: Callable[[], object]) -> None:
+        """The call takes effect though its caller, who may be dead, has given up."""
+
+        def arrive() -> None:
+            _, error = _outcome(apply)
+            self.say(f"{name} of long ago takes effect{f': {error}' if error else ''}")
+
+        self.loop.call_later(delay_s, arrive, context=contextvars.Context())
 
     async def _leg(self, host: Host, number: int, leg: str) -> None:
         await asyncio.sleep(self.plan.latency_s(host.name, number, leg))  # noqa: TID251 - on the simulation's own loop
@@ -111,7 +142,7 @@ def _injected(name: str, fate: Fate) -> DagyError | None:
             return Permanent(f"{name}: AccessDeniedException (injected)", code="AccessDeniedException")
         case Fate.ERROR_NOT_APPLIED | Fate.ERROR_APPLIED:
             return Transient(f"{name}: 500 (injected)")
-        case Fate.TIMEOUT_NOT_APPLIED | Fate.TIMEOUT_APPLIED:
+        case Fate.TIMEOUT_NOT_APPLIED | Fate.TIMEOUT_APPLIED | Fate.APPLIED_LATE:
             return Transient(f"{name}: no answer (injected)")
     return None
 

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from dagy_control.errors import Conflict, DagyError, Permanent, Transient
@@ -13,10 +14,14 @@ from dagy_control.model.leases import Lease
 from dagy_control.model.runs import ActiveRun, Run, RunChange, RunStatus, WorkerResult
 from dagy_control.model.suspicions import Suspicion
 from tests.simulation.network import Network, SimClock
-from tests.simulation.servers import EventQueue, RunsTable, SmallStores, TaskHistory
+from tests.simulation.servers import EventQueue, RunsTable, SmallStores, TaskHistory, index_key
 from tests.simulation.sim_loop import Host
 
-PAGE = 25
+PAGE = 5
+"""Small, so that a listing is often of several pages, between which the index moves."""
+
+
+LIST_PAGE = 10
 
 
 @dataclass(eq=False)
@@ -43,14 +48,22 @@ class SimRuns:
         self, status: RunStatus, *, executor: str = "ecs", limit: int | None = None
     ) -> AsyncIterator[Sequence[ActiveRun]]:
         del executor
-        found = await self.net.call(
-            self.host,
-            f"Query {status}",
-            lambda: self.table.active(status, 0.0),
-            aged=lambda lag_s: self.table.active(status, lag_s),
-        )
-        for start in range(0, len(found[:limit]), PAGE):
-            yield found[start : start + PAGE]
+        after: tuple[float, str] | None = None
+        given = 0
+        while True:
+            found = await self.net.call(
+                self.host,
+                f"Query {status}",
+                partial(self.table.active, status, 0.0, after),
+                aged=partial(self.table.active, status, after=after),
+            )
+            page = found[:PAGE] if limit is None else found[: min(PAGE, limit - given)]
+            if page:
+                yield page
+            given += len(page)
+            if len(found) <= PAGE or (limit is not None and given >= limit):
+                return
+            after = index_key(page[-1])
 
     async def by_org(self, org_id: str, *, limit: int) -> Sequence[Run]:
         raise NotImplementedError(org_id, limit)
@@ -80,7 +93,7 @@ class SimEcsClient:
         return await self._call("DescribeTasks", request)
 
     async def list_tasks(self, **request: Any) -> dict[str, Any]:
-        return await self._call("ListTasks", request)
+        return await self._call("ListTasks", {"maxResults": LIST_PAGE, **request})
 
     async def stop_task(self, **request: Any) -> dict[str, Any]:
         return await self._call("StopTask", request)
@@ -176,7 +189,12 @@ class SimStores:
 
     async def put(self, run_id: str, task_arn: str, result: WorkerResult) -> None:
         key = (run_id, result.attempt, task_arn)
-        await self.net.call(self.host, "PutObject", lambda: self.stores.results.__setitem__(key, result))
+
+        def apply() -> None:
+            self.stores.writes += 1
+            self.stores.results[key] = result
+
+        await self.net.call(self.host, "PutObject", apply)
 
     async def get(self, run_id: str, attempt: int, task_arn: str) -> WorkerResult | None:
         return await self.net.call(self.host, "GetObject", lambda: self.stores.results.get((run_id, attempt, task_arn)))
@@ -189,6 +207,7 @@ class SimStores:
 
     async def put_many(self, suspicions: Sequence[Suspicion]) -> None:
         def apply() -> None:
+            self.stores.writes += 1
             self.stores.suspicions.update((each.task_arn, each) for each in suspicions)
 
         await self.net.call(self.host, "BatchWriteItem orphans", apply)

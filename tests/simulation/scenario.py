@@ -8,6 +8,7 @@ from typing import Any
 from dagy_control.events.decide import EventPolicy
 from dagy_control.launching.decide import LaunchPolicy
 from dagy_control.launching.request import LaunchTarget
+from dagy_control.model.hashing import hashed_fraction
 from dagy_control.model.resources import TaskSize
 from dagy_control.model.runs import Run, RunStatus, Transition
 from dagy_control.orphans.criteria import Criteria, StateTable
@@ -47,6 +48,9 @@ TRAINING = StateTable(
     arn_attribute="task_arn",
     check_arn=True,
 )
+QUIET_WITHIN_S = 1.5 * HOUR_S
+"""A run that was just sent when faults cease may take the token's life and the grace, 65 minutes, to be given up and tried again."""
+
 MAX_STOPS_PER_SCAN = 25
 ORPHANS = OrphanPolicy(
     cluster=CLUSTER,
@@ -56,12 +60,9 @@ ORPHANS = OrphanPolicy(
     max_stops_per_scan=MAX_STOPS_PER_SCAN,
 )
 TABLE_CALLS = ("GetItem", "PutItem", "UpdateItem", "Query", "Batch")
-OUTAGE_EVERY = 5
-"""Each fifth seed has an outage of the whole control plane …"""
 OUTAGE_S = 4200.0
-"""… longer than ECS remembers a stopped task, or keeps its token."""
+"""Longer than ECS remembers a stopped task, or keeps its token."""
 
-STRANGERS_EVERY = 8
 LEASE_S = 120.0
 INTERVALS_S = {"launching": 30.0, "reconciling": 90.0, "events": 20.0, "orphans": 600.0}
 
@@ -74,6 +75,8 @@ class Scenario:
     `outages`: beside those of the seed.
     `with_trainer`: another system works on the cluster. `strange_s`: how long tasks run that are not ours.
     `shuffled`: the seed turns the ready queue of the event loop.
+    `with_long_outage`: more than an hour without the control plane. `give_up_s`: when what has not ended never will;
+    `QUIET_WITHIN_S` after the calm unless said. `replay`: the command that plays it again.
     `with_earlier_version`: half of the replicas begin as an earlier version of the product.
     `events_kept`: no event is lost or late. `rest_s`: for how long nothing may be written at the end.
     """
@@ -82,7 +85,7 @@ class Scenario:
     replicas: int = 2
     runs: int = 24
     calm_from_s: float = 2 * HOUR_S
-    give_up_s: float = 8 * HOUR_S
+    give_up_s: float | None = None
     rest_s: float = 700.0
     fault_rate: float = 0.02
     chaos: bool = True
@@ -96,18 +99,20 @@ class Scenario:
     without: frozenset[str] = frozenset()
     aims: int = AIMS
     shuffled: bool = False
+    with_long_outage: bool = False
     with_earlier_version: bool = False
     with_trainer: bool = True
     strange_s: float = 2000.0
     outages: tuple[Outage, ...] = ()
     plan: FaultPlan | None = None
+    replay: str = ""
 
     def fault_plan(self) -> FaultPlan:
         """The faults of the seed, unless given."""
         if self.plan is not None:
             return self.plan
         plan = FaultPlan(seed=self.seed, rate=self.fault_rate, calm_from_s=self.calm_from_s)
-        plan.weather = tuple(Weather)[self.seed // 3 % len(Weather)]
+        plan.weather = tuple(Weather)[int(plan.draw("weather") * len(Weather))]
         plan.outages = (*self.outages, *(self._outages(plan) if self.chaos else ()))
         plan.aims = aims(plan, count=self.aims, with_events=self.with_events, with_leases=self.with_leases)
         return plan
@@ -120,7 +125,7 @@ class Scenario:
         yield Outage(begin_s, begin_s + 600, calls=("UpdateItem",), daemons=False)
         begin_s = 0.9 * self.calm_from_s * plan.draw("permission")
         yield Outage(begin_s, begin_s + (900 if plan.weather is Weather.LAUNCHES else 200), Fate.DENIED, ("RunTask",))
-        if self.seed % OUTAGE_EVERY == 0:
+        if self.with_long_outage:
             begin_s = 600 + 0.3 * self.calm_from_s * plan.draw("outage")
             yield Outage(begin_s, begin_s + 90, Fate.TIMEOUT_APPLIED, ("RunTask",))
             yield Outage(begin_s, begin_s + OUTAGE_S, daemons=False, workers=plan.draw("everybody") < 0.7)
@@ -128,15 +133,21 @@ class Scenario:
 
 
 def mixed(seed: int) -> Scenario:
-    """The scenario of a seed: one to three replicas, some without any event, some with leases."""
+    """The scenario of a seed: one to three replicas; each of its other traits drawn apart, so that all of them meet."""
+
+    def is_so(trait: str, share: float) -> bool:
+        return hashed_fraction(seed, trait) < share
+
     return Scenario(
         seed=seed,
         replicas=1 + seed % 3,
-        with_events=seed % 4 != 3 and seed % 10 != 5,
-        with_leases=seed % 4 == 2,
-        shuffled=seed % 2 == 1,
-        with_earlier_version=seed % 5 == 1,
-        acts=((1000.0, "strangers"),) if seed % STRANGERS_EVERY == 4 else (),
+        with_events=not is_so("without events", 0.3),
+        with_leases=is_so("leases", 0.3),
+        shuffled=is_so("shuffled", 0.5),
+        with_earlier_version=is_so("earlier version", 0.2),
+        with_long_outage=is_so("long outage", 0.2),
+        acts=((1000.0, "strangers"),) if is_so("strangers", 0.12) else (),
+        replay=f"python -m tests.simulation --seed {seed} --trace",
     )
 
 

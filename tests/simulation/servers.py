@@ -10,6 +10,12 @@ from dagy_control.model.runs import ActiveRun, Run, RunChange, RunStatus, Worker
 from dagy_control.model.suspicions import Suspicion
 from dagy_control.model.tasks import SeenTask
 
+
+def index_key(run: ActiveRun) -> tuple[float, str]:
+    """Where a run stands in the index: by the time since when it is in its state."""
+    return (run.active_since.timestamp() if run.active_since else 0.0, run.run_id)
+
+
 Watch = Callable[[Run | None, Run, RunChange | None], None]
 
 
@@ -52,12 +58,12 @@ class RunsTable:
         self._store(current, applied(current, change, op_id), change)
         return self.records[change.run_id]
 
-    def active(self, status: RunStatus, lag_s: float) -> list[ActiveRun]:
-        """The index as it was `lag_s` ago."""
+    def active(self, status: RunStatus, lag_s: float, after: tuple[float, str] | None = None) -> list[ActiveRun]:
+        """The index as it was `lag_s` ago, from behind `after` on."""
         at = self.now_s() - lag_s
         seen = (self._as_of(run_id, at) for run_id in self.records)
         found = [active_view(run) for run in seen if run is not None and run.status is status]
-        return sorted(found, key=lambda run: (run.active_since.timestamp() if run.active_since else 0.0, run.run_id))
+        return sorted((run for run in found if after is None or index_key(run) > after), key=index_key)
 
     def _as_of(self, run_id: str, at: float) -> Run | None:
         return next((run for when, run in reversed(self.history[run_id]) if when <= at), None)
@@ -114,8 +120,9 @@ class EventQueue:
 
 @dataclass(eq=False)
 class SmallStores:
-    """Result objects, suspicions, state tables."""
+    """Result objects, suspicions, state tables. `writes`: how many there have been."""
 
+    writes: int = 0
     results: dict[tuple[str, int, str], WorkerResult] = field(default_factory=dict)
     suspicions: dict[str, Suspicion] = field(default_factory=dict)
     states: dict[str, dict[str, Mapping[str, Any]]] = field(default_factory=dict)
@@ -149,8 +156,9 @@ class TaskHistory:
             then = {**fresh, "tasks": [self._described(task, at) for task in fresh["tasks"]]}
             return self._without(then, self._forgettable(then)) if lag_s > FORGETS_FROM_LAG_S else then
         wanted = request.get("startedBy")
-        listed = [arn for arn in self.states if self._ran(arn, at, wanted)]
-        return {**fresh, "taskArns": listed[:100]} if "nextToken" not in fresh else fresh
+        if "nextToken" in fresh or "nextToken" in request:
+            return fresh  # a stale answer of several pages would take a past of the token too
+        return {**fresh, "taskArns": [arn for arn in self.states if self._ran(arn, at, wanted)][:100]}
 
     def seen(self, operation: str, fresh: dict[str, Any]) -> dict[str, Any]:
         """The answer that is up to date; while ECS is looked for in the wrong region, it knows of nothing."""

@@ -47,6 +47,7 @@ class SimLoop(asyncio.SelectorEventLoop):
         self.virtual_s = 0.0
         super().__init__()
         self._seed = seed
+        self.on_failure: Callable[[Host, BaseException], None] | None = None
         self._shuffled = shuffled
         self._graveyard: list[Any] = []  # kept: letting go of a suspended coroutine would run its `finally`
         self._over = False
@@ -107,7 +108,15 @@ class SimLoop(asyncio.SelectorEventLoop):
         context.run(HOST.set, host)
         task = self.create_task(coroutine, name=f"{host.name}: {name}", context=context)
         host.tasks.append(task)
+        task.add_done_callback(lambda done: self._ended(host, done))
         return task
+
+    def _ended(self, host: Host, task: "asyncio.Task[Any]") -> None:
+        """A task of a host that lives ended by an error: nobody else would ever know."""
+        if self.on_failure is not None and host.alive and not self._over and not task.cancelled():
+            error = task.exception()
+            if error is not None:
+                self.on_failure(host, error)
 
     def crash(self, host: Host) -> None:
         """The power cut. What the host had asked of others goes on; nothing of its own ever runs again."""

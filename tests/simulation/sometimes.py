@@ -12,7 +12,11 @@ BRANCHES: tuple[str, ...] = (
     *("QUEUED->LAUNCHING", "LAUNCHING->RUNNING", "LAUNCHING->QUEUED", "LAUNCHING->FAILED", "LAUNCHING->CANCELLED"),
     *("RUNNING->SUCCEEDED", "RUNNING->FAILED", "RUNNING->CANCELLED", "RUNNING->QUEUED", "QUEUED->CANCELLED"),
     *("USER_ERROR", "NO_RESULT", "OUT_OF_MEMORY", "SHUTDOWN", "STOPPED", "TIMED_OUT", "LOST", "LAUNCH_PERMISSION"),
-    *("launched: RunTask answered", "launched: found by startedBy"),
+    *(
+        "launched: RunTask answered",
+        "launched: the token's earlier call had made the task",
+        "launched: found by startedBy",
+    ),
     *("launch undecided", "launch failed: throttled CAPACITY", "launch failed: retryable CAPACITY"),
     "launch failed: permanent LAUNCH_PERMISSION",
     *("rule claim_refused", "rule worker_result", "rule our_cause", "rule spot", "rule infrastructure"),
@@ -36,6 +40,8 @@ BRANCHES: tuple[str, ...] = (
     "orphan scan refused to stop: N orphans are more than orphans.max_stops_per_scan N none is stopped",
     "result not committed to the table; leaving it in S3",
     *("Lease held", "Lease lost", "Lease given back", "Lease not given back; the others wait until it expires"),
+    "Launch breaker open: runs stay queued until a probe succeeds",
+    *("Launch breaker closed", "launch failed: held LAUNCH_PERMISSION"),
     *("Loop works again", "Loop cannot do its work until somebody acts"),
     *(
         "event lost",
@@ -45,6 +51,7 @@ BRANCHES: tuple[str, ...] = (
         "late surplus",
         "strangers",
     ),
+    "same token, other request",
     *ACTS,
 )
 

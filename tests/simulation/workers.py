@@ -42,6 +42,7 @@ class SimAgent:
         self.clock = world.clock
         self.stores = world.stores
         self.containers: dict[str, _Container] = {}
+        self.conduct_at_end: dict[str, Conduct] = {}
 
     def alive(self, arn: str) -> bool:
         """Whether the task's container runs."""
@@ -115,6 +116,7 @@ class SimAgent:
             return EXIT_CLAIM_REFUSED, ""
         if isinstance(claimed, Refused):
             return EXIT_CLAIM_REFUSED, ""
+        self._world.guarded(lambda: self._world.invariants.on_past_claim(arn, run_id, attempt))
         work_s = 3000.0 if container.conduct is Conduct.SLOW else 20 + 600 * plan.draw("work", arn) ** 2
         if container.conduct is Conduct.HANG:
             await self.clock.sleep(1_000_000)
@@ -127,6 +129,7 @@ class SimAgent:
         self._world.guarded(lambda: self._world.invariants.on_worker_access(arn, run_id))
 
     async def _end(self, conduct: Conduct, run: Run, writer: RecordWriter, host: Host) -> tuple[int, str]:
+        self.conduct_at_end[run.external_id or ""] = conduct
         match conduct:
             case Conduct.DIE:
                 return 137, ""

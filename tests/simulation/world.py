@@ -11,11 +11,13 @@ from dagy_control.adapters.ecs_reading import seen_task
 from dagy_control.local.ecs_lifecycle import SignalContainer, StartContainer
 from dagy_control.local.ecs_model import EcsModel
 from dagy_control.local.ecs_state import Lifetimes, Status, StopCode
-from dagy_control.model.runs import ResultStatus, Run, RunChange, RunStatus
+from dagy_control.model.outcomes import EXIT_CLAIM_REFUSED
+from dagy_control.model.runs import FailureClass, ResultStatus, Run, RunChange, RunStatus
 from dagy_control.model.tasks import TaskIdentity
 from tests.simulation import scenario as played
 from tests.simulation.chaos import Chaos
 from tests.simulation.clients import Client, Trainer
+from tests.simulation.conduct import Conduct
 from tests.simulation.fleet import Fleet
 from tests.simulation.hearing import branches, heard
 from tests.simulation.invariants import Invariants, Violation
@@ -26,6 +28,12 @@ from tests.simulation.sim_loop import Host, SimLoop
 from tests.simulation.workers import SimAgent
 
 TRACE_SHOWN = 40
+MEANS = {
+    Conduct.DIE: FailureClass.USER_ERROR,
+    Conduct.OUT_OF_MEMORY: FailureClass.OUT_OF_MEMORY,
+    Conduct.NO_RESULT: FailureClass.NO_RESULT,
+}
+"""What a worker that ends so, after its claim and without a result, is to be called."""
 
 
 class World:
@@ -34,6 +42,7 @@ class World:
     def __init__(self, scenario: Scenario) -> None:
         self.scenario = scenario
         self.loop = SimLoop(scenario.seed, shuffled=scenario.shuffled)
+        self.loop.on_failure = self._failed
         self.plan = scenario.fault_plan()
         self.clock = SimClock(self.loop)
         self.net = Network(self.loop, self.plan, self.crash, self._throttled)
@@ -104,6 +113,19 @@ class World:
         """For which run and attempt the task was started."""
         return TaskIdentity.parse(self.model.task(arn).started_by)
 
+    def end_of(self, arn: str) -> str | None:
+        """The failure class that ECS's own words and codes about the task mean; None where they leave it open."""
+        task = self.model.task(arn)
+        if task.exit_code == EXIT_CLAIM_REFUSED:
+            return None
+        if task.stop_code is StopCode.ESSENTIAL_CONTAINER_EXITED:
+            return MEANS.get(self.agent.conduct_at_end.get(arn, Conduct.SUCCEED))
+        if task.stop_code is StopCode.SPOT_INTERRUPTION:
+            return FailureClass.SPOT_INTERRUPTED
+        if "CannotPull" in (task.stopped_reason or ""):
+            return FailureClass.IMAGE_PULL
+        return None
+
     def left_result(self, run: Run) -> bool:
         """Whether the worker of this attempt has left any result in S3."""
         return (run.run_id, run.attempt, run.external_id or "") in self.stores.results
@@ -154,11 +176,12 @@ class World:
         )
 
     def _with_trace(self, violation: Violation) -> Violation:
-        last = "\n".join(self.net.trace[: self._violated_at][-TRACE_SHOWN:])
-        return Violation(
-            f"{violation}\nseed {self.scenario.seed}; the last events:\n{last}\n"
-            f"replay: python -m tests.simulation --seed {self.scenario.seed} --trace"
-        )
+        told = self.net.trace[: self._violated_at]
+        last = "\n".join(told[-TRACE_SHOWN:])
+        seed, replay = self.scenario.seed, self.scenario.replay
+        complete = Violation(f"{violation}\nseed {seed}; the last events:\n{last}\nreplay: {replay}")
+        complete.trace = told
+        return complete
 
     async def _story(self) -> None:
         start = self.loop.start
@@ -179,23 +202,24 @@ class World:
     async def _until_quiet(self) -> None:
         """Liveness: once faults cease, within a bound every run is terminal and nothing is left running or queued."""
         await asyncio.sleep(self.scenario.calm_from_s)  # noqa: TID251 - on the simulation's own loop
+        give_up_s = self.scenario.give_up_s or self.scenario.calm_from_s + played.QUIET_WITHIN_S
         while True:
             self._raise_violation()
             unfinished = [run for run in self.table.records.values() if not run.status.is_terminal]
             alive = [arn for arn in self.model.tasks if not self.has_ended(arn)]
             if self.client.done and not unfinished and not alive and not self.queue.messages:
                 break
-            if self.loop.time() > self.scenario.give_up_s:
+            if self.loop.time() > give_up_s:
                 stuck = [f"{run.run_id} {run.status} attempt {run.attempt}" for run in unfinished]
-                raise Violation(f"liveness: after {self.scenario.give_up_s:g} s there are runs {stuck}, tasks {alive}")
+                raise Violation(f"liveness: after {give_up_s:g} s there are runs {stuck}, tasks {alive}")
             await asyncio.sleep(60)  # noqa: TID251 - on the simulation's own loop
         self._calls_when_quiet = self.net.calls
         for run in self.table.records.values():
             self.invariants.at_the_end(run)
-        before = self.table.writes
+        before = (self.table.writes, self.stores.writes)
         await asyncio.sleep(self.scenario.rest_s)  # noqa: TID251 - on the simulation's own loop
         self._raise_violation()
-        if self.table.writes != before:
+        if (self.table.writes, self.stores.writes) != before:
             raise Violation("liveness: something is written at rest")
 
     def _raise_violation(self) -> None:
@@ -223,6 +247,8 @@ class World:
             self.sometimes[after.failure_class] += 1
         if self.scenario.chaos and after.status is RunStatus.LAUNCHING and after.attempt > 1:
             self.chaos.late_surplus(after, after.attempt - 1)
+        if self.scenario.chaos and after.status is RunStatus.LAUNCHING:
+            self.chaos.same_token(after)
         if self.scenario.chaos and after.status is RunStatus.QUEUED:
             self.chaos.late_surplus(after, after.attempt)
 
@@ -237,6 +263,10 @@ class World:
             self.sometimes[branch] += 1
         if event == "Loop failed by a bug":
             self.guarded(lambda: self.invariants.on_bug(fields["loop"], fields["error"]))
+
+    def _failed(self, host: Host, error: BaseException) -> None:
+        if not isinstance(error, Violation):
+            self.guarded(lambda: self.invariants.on_bug(host.name, f"{type(error).__name__}: {error}"))
 
     def _throttled(self, host: Host, call: str) -> None:
         self.guarded(lambda: self.invariants.on_throttle(host.name, call))
@@ -274,6 +304,8 @@ class World:
         if task.has_ended:
             self._told_of.add(task.arn)
         delay_s = 0.1 if calm else 30 * fraction**6
+        if not calm and self.plan.draw("much later", self.queue.sent) < 0.02:
+            delay_s = (self.scenario.calm_from_s - self.loop.time()) * fraction
         if delay_s > 5:
             self.plan.injected["event late, behind later ones"] += 1
         self.queue.send(task, delay_s)
@@ -306,4 +338,7 @@ def outcome(seed: int) -> Report | Violation:
 
 def play(seed: int, **options: Any) -> Report:
     """The story of a seed: one to three replicas, some without any event, some with leases, unless said otherwise."""
-    return World(replace(played.mixed(seed), **options)).play()
+    scenario = replace(played.mixed(seed), **options)
+    if options:
+        scenario = replace(scenario, replay=f"tests.simulation.world.play({seed}, **{options!r})")
+    return World(scenario).play()

@@ -1,0 +1,81 @@
+"""Every mutant must be noticed: plays seeds under each, and says which seed has noticed it by what."""
+
+import argparse
+import sys
+from dataclasses import dataclass
+
+from tests.simulation import world
+from tests.simulation.invariants import Violation
+from tests.simulation.mutants import MUTANTS, Mutant
+from tests.simulation.parallel import spread
+
+
+class Broken(Exception):
+    """A mutant that no longer fits the code it mutates."""
+
+
+def first_seed_that_notices(mutant: Mutant, seeds: range) -> tuple[int, str] | None:
+    """(seed, what was violated) of the first seed that fails under the mutant; None: it survives them all. Raises `Broken`."""
+    with mutant.apply():
+        for seed in seeds:
+            try:
+                world.play(seed, **mutant.options)
+            except Violation as violation:
+                first = str(violation).splitlines()[0]
+                if "invariant 12:" in first:
+                    raise Broken(
+                        f"{mutant.name} breaks the program instead of taking a safeguard away: {first}"
+                    ) from None
+                return seed, first
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """A mutant by its name, and how many seeds it is tried on."""
+
+    name: str
+    seeds: int
+
+    def run(self) -> tuple[str, tuple[int, str] | None, str | None]:
+        """The name, what has noticed the mutant, and what is wrong with the same scenario without it (None: nothing)."""
+        mutant = next(each for each in MUTANTS if each.name == self.name)
+        noticed = first_seed_that_notices(mutant, range(self.seeds))
+        return self.name, noticed, _unfounded(mutant, noticed[0]) if noticed and mutant.options else None
+
+
+def _unfounded(mutant: Mutant, seed: int) -> str | None:
+    """A scenario made for a mutant must be green without it, or it proves nothing."""
+    try:
+        world.play(seed, **mutant.options)
+    except Violation as violation:
+        return str(violation)
+    return None
+
+
+def main() -> int:
+    """Exit 1 if a mutant survives."""
+    parser = argparse.ArgumentParser(prog="python -m tests.simulation.mutation_gate", description=__doc__)
+    parser.add_argument(
+        "--seeds", type=int, default=80, help="how many seeds each mutant must survive to be a survivor"
+    )
+    parser.add_argument("--only", help="the name of one mutant")
+    parser.add_argument("--jobs", type=int, help="processes; as many as there are cores unless said")
+    options = parser.parse_args()
+    trials = [Trial(mutant.name, options.seeds) for mutant in MUTANTS if options.only in (None, mutant.name)]
+    survivors: list[str] = []
+    unfounded: list[str] = []
+    for name, noticed, problem in spread(Trial.run, trials, options.jobs):
+        if noticed is None:
+            survivors.append(name)
+        if problem is not None:
+            unfounded.append(name)
+            print(f"{name}: fails without the mutant too\n{problem}")
+        where = f"seed {noticed[0]:>3}: {noticed[1]}" if noticed else "SURVIVES"
+        print(f"{name:<24} {where[:150]}", flush=True)
+    print(f"{len(trials)} mutants, {len(survivors)} survivors" + (f": {', '.join(survivors)}" if survivors else ""))
+    return 1 if survivors or unfounded else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
