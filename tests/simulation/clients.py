@@ -45,14 +45,19 @@ class Client:
         numbers = iter(range(1_000_000))
         writer = RecordWriter(runs, clock, lambda: f"{host.name}-{next(numbers)}")
         while self._next < scenario.runs:
-            gap_s = 0 if scenario.burst else 0.75 * scenario.calm_from_s / scenario.runs
-            await clock.sleep(2 * gap_s * world.plan.draw("gap", self._next))
+            await clock.sleep(self._due_s(self._next) - world.loop.time())
             run = a_run(self._next, world.plan, clock)
             await self._launch(run, writer)
             self._next += 1
             if world.plan.draw("cancel", run.run_id) < scenario.cancels:
                 world.loop.start(host, self._cancel(run.run_id, runs, writer), "cancel")
         self.done = True
+
+    def _due_s(self, number: int) -> float:
+        """When the run is asked for: all at once in a burst, else spread over the first three quarters of the troubled time."""
+        world = self._world
+        part = 0.0 if world.scenario.burst else (number + world.plan.draw("gap", number)) / world.scenario.runs
+        return 0.75 * world.scenario.calm_from_s * part
 
     async def _launch(self, run: Run, writer: RecordWriter) -> None:
         """Ask until it is acknowledged; that the run exists already is an acknowledgement too."""
@@ -84,10 +89,12 @@ class Trainer:
         self.current: dict[str, str] = {}
 
     async def work(self) -> None:
-        """Eight jobs of two models."""
+        """Up to eight jobs of two models, while there is trouble."""
         world = self._world
         for number in range(8):
             await world.clock.sleep(world.scenario.calm_from_s / 10)
+            if world.is_calm():
+                return
             model_name = f"model-{number % 2}"
             request: dict[str, Any] = {
                 "cluster": CLUSTER,

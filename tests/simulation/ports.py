@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -13,7 +14,7 @@ from dagy_control.model.events import ReceivedEvent
 from dagy_control.model.leases import Lease
 from dagy_control.model.runs import ActiveRun, Run, RunChange, RunStatus, WorkerResult
 from dagy_control.model.suspicions import Suspicion
-from tests.simulation.network import Network, SimClock
+from tests.simulation.network import EPOCH, Network, SimClock
 from tests.simulation.servers import EventQueue, RunsTable, SmallStores, TaskHistory, index_key
 from tests.simulation.sim_loop import Host
 
@@ -193,6 +194,7 @@ class SimStores:
         def apply() -> None:
             self.stores.writes += 1
             self.stores.results[key] = result
+            self.stores.put_at[run_id, result.attempt] = EPOCH + timedelta(seconds=self.net.loop.time())
 
         await self.net.call(self.host, "PutObject", apply)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any
 
 from dagy_control.errors import Conflict
@@ -120,9 +121,10 @@ class EventQueue:
 
 @dataclass(eq=False)
 class SmallStores:
-    """Result objects, suspicions, state tables. `writes`: how many there have been."""
+    """Result objects and when they came, suspicions, state tables. `writes`: how many there have been."""
 
     writes: int = 0
+    put_at: dict[tuple[str, int], datetime] = field(default_factory=dict)
     results: dict[tuple[str, int, str], WorkerResult] = field(default_factory=dict)
     suspicions: dict[str, Suspicion] = field(default_factory=dict)
     states: dict[str, dict[str, Mapping[str, Any]]] = field(default_factory=dict)

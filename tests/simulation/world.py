@@ -131,9 +131,11 @@ class World:
         return (run.run_id, run.attempt, run.external_id or "") in self.stores.results
 
     def left_success(self, run: Run) -> bool:
-        """Whether the worker of this attempt has left a success in S3."""
+        """Whether the worker of this attempt has left a success in S3, before the run was over."""
         left = self.stores.results.get((run.run_id, run.attempt, run.external_id or ""))
-        return left is not None and left.status is ResultStatus.SUCCEEDED
+        if left is None or left.status is not ResultStatus.SUCCEEDED:
+            return False
+        return run.completed_at is None or self.stores.put_at[run.run_id, run.attempt] <= run.completed_at
 
     def is_rightful(self, arn: str) -> bool:
         """Whether the task is the current one of its model, in the other system's own eyes."""
