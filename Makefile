@@ -11,7 +11,7 @@ MINISTACK_STAMP := $(MINISTACK)/.installed-from-lock
 COMPILE         := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header \
                    --no-emit-index-url --no-emit-find-links --python-version 3.11
 
-.PHONY: setup demo local test simulate simulate-crashes simulate-long simulate-mutants simulate-interpreters bench check format lock clean help
+.PHONY: setup demo local test storm simulate simulate-crashes simulate-long simulate-mutants simulate-interpreters bench check format lock clean help
 
 help:             ## Show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/	/'
@@ -49,6 +49,9 @@ local: $(STAMP)   ## Keep the embedded cloud and the daemon up until Ctrl-C
 
 test: setup       ## The tests
 	@$(BIN)/python -m pytest
+
+storm: $(STAMP)   ## Kill two real daemons at random for a minute under a stream of launches
+	@$(BIN)/python -m pytest -m storm tests/acceptance
 
 simulate: $(STAMP) ## Play SEEDS seeds of the simulation (default 200); from 150 on every cell of the matrix must be reached
 	@$(BIN)/python -m tests.simulation --seeds $(or $(SEEDS),200)

@@ -28,7 +28,12 @@ from tests.acceptance.evidence import (
 from tests.acceptance.looking import SOON_S
 from tests.acceptance.storm import AMBUSH, ORGS, Part, Storm
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(900)]
+pytestmark = [
+    pytest.mark.acceptance,
+    pytest.mark.storm,
+    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.timeout(900),
+]
 
 STORM_S = 60.0
 PASSES_AT_REST = 3
