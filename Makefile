@@ -65,7 +65,7 @@ simulate-long: $(STAMP) ## The same with a second crash a little later: some 20 
 simulate-mutants: $(STAMP) ## Remove each safeguard in turn: the simulation must notice
 	@$(BIN)/python -m tests.simulation.mutation_gate --seeds $(or $(SEEDS),80)
 
-simulate-interpreters: $(STAMP) ## Play the same seeds on every other CPython of this machine: the traces must be the same
+simulate-interpreters: $(STAMP) ## Play seeds twice on every other CPython of this machine: one seed, one trace
 	@$(BIN)/python -m tests.simulation.interpreters
 
 bench: $(STAMP)   ## Measure, as ratios within one run: launching against the buckets' own time

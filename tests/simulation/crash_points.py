@@ -101,10 +101,12 @@ class Shot:
 
 
 def single(scene: str, seed: int, every: int) -> Iterator[Shot]:
-    """A crash at each `every`-th call until all runs have ended, in each phase."""
-    for index in range(0, Shot(scene, seed).play().calls_when_quiet, every):
+    """A crash at each `every`-th call until all runs have ended, in each phase that the call comes to without it."""
+    honest = Shot(scene, seed).play()
+    for index in range(0, honest.calls_when_quiet, every):
         for phase in Phase:
-            yield Shot(scene, seed, (CrashAt(index, phase),))
+            if (index, phase) in honest.moments:
+                yield Shot(scene, seed, (CrashAt(index, phase),))
 
 
 def pairs(scene: str, seed: int, every: int) -> Iterator[Shot]:

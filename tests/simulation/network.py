@@ -49,7 +49,7 @@ class SimClock:
 
 @dataclass(eq=False)
 class Network:
-    """The one wire. `trace` is what happened, a line an event.
+    """The one wire. `trace` is what happened, a line an event; `moments` are those at which a call's host might have crashed.
 
     `on_crash` is told of hosts that the plan crashes, `on_throttle` of calls that the simulated services throttle by themselves.
     """
@@ -60,6 +60,7 @@ class Network:
     on_throttle: Callable[[Host, str], None]
     trace: list[str] = field(default_factory=list)
     calls: int = 0
+    moments: set[tuple[int, Phase]] = field(default_factory=set)
     numbers: dict[str, int] = field(default_factory=dict)
 
     def say(self, text: str) -> None:
@@ -79,7 +80,7 @@ class Network:
         writes = name.startswith(WRITES)
         now_s, eventual = self.loop.time(), aged is not None
         cell = self.plan.befalls(row, host.name, number, index, now_s, eventual=eventual, writes=writes)
-        await self._crash_if(host, cell, Phase.BEFORE)
+        await self._crash_if(host, index, cell, Phase.BEFORE)
         await self._leg(host, number, "out")
         answer: T | None = None
         error: DagyError | None = None
@@ -96,12 +97,12 @@ class Network:
         if isinstance(error, Transient) and error.throttled:
             self.on_throttle(host, name)
         self.say(f"{host.name} {name}{f': {error}' if error else ''}{_said(cell.fate)}")
-        await self._crash_if(host, cell, Phase.APPLIED)
+        await self._crash_if(host, index, cell, Phase.APPLIED)
         if cell.fate in TIMEOUTS:
             await asyncio.sleep(TIMEOUT_S)  # noqa: TID251 - on the simulation's own loop
         else:
             await self._leg(host, number, "back")
-        await self._crash_if(host, cell, Phase.DELIVERED)
+        await self._crash_if(host, index, cell, Phase.DELIVERED)
         self.plan.note(cell)
         if (injected := _injected(name, cell.fate)) is not None:
             raise injected
@@ -121,7 +122,8 @@ class Network:
     async def _leg(self, host: Host, number: int, leg: str) -> None:
         await asyncio.sleep(self.plan.latency_s(host.name, number, leg))  # noqa: TID251 - on the simulation's own loop
 
-    async def _crash_if(self, host: Host, cell: Cell, phase: Phase) -> None:
+    async def _crash_if(self, host: Host, index: int, cell: Cell, phase: Phase) -> None:
+        self.moments.add((index, phase))
         if cell.phase is phase:
             self.say(f"{host.name} crashes at {cell.row}, {phase}{_said(cell.fate)}")
             self.plan.note(cell)

@@ -15,7 +15,7 @@ from dagy_control.orphans.criteria import Criteria, StateTable
 from dagy_control.orphans.decide import OrphanPolicy
 from dagy_control.reconciling.decide import ReconcilePolicy
 from tests.simulation.conduct import CONDUCTS, Conducts
-from tests.simulation.faults import Cell, Fate, FaultPlan, Outage, Weather
+from tests.simulation.faults import Cell, Fate, FaultPlan, Outage, Phase, Weather
 from tests.simulation.matrix import AIMS, aims
 from tests.simulation.network import SimClock
 
@@ -153,13 +153,17 @@ def mixed(seed: int) -> Scenario:
 
 @dataclass(slots=True)
 class Report:
-    """One finished story. `calls_when_quiet`: how many calls had been made when every run had ended."""
+    """One finished story. `calls_when_quiet`: how many calls had been made when every run had ended.
+
+    `moments`: which calls have come to which phase; not all, where a host crashes.
+    """
 
     seed: int
     replicas: int
     simulated_s: float
     calls: int
     calls_when_quiet: int
+    moments: set[tuple[int, Phase]]
     injected: Counter[str]
     cells: Counter[Cell]
     statuses: Counter[str]

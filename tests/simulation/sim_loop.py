@@ -3,7 +3,7 @@
 Every asyncio handle belongs to the host in whose context it was made. A crash drops the host's handles and keeps its tasks
 referenced, so that nothing of it runs any more: no `finally`, no `except CancelledError`. Interleavings come from the
 latencies that the network draws from the seed and, where asked for, from the seed's turn of the ready queue. One seed gives
-one trace; without the turn, the same on every version of CPython (with it, it depends on how asyncio divides work into rounds).
+one trace in every process of one version of CPython (between versions asyncio divides its work into rounds otherwise).
 """
 
 import asyncio

@@ -170,6 +170,7 @@ class World:
             simulated_s=self.loop.virtual_s,
             calls=self.net.calls,
             calls_when_quiet=self._calls_when_quiet,
+            moments=self.net.moments,
             injected=self.plan.injected,
             cells=self.plan.cells,
             statuses=Counter(run.status.value for run in self.table.records.values()),
@@ -333,9 +334,11 @@ class World:
 def outcome(seed: int) -> Report | Violation:
     """The story of a seed, or what it violates."""
     try:
-        return play(seed)
+        report = play(seed)
     except Violation as violation:
         return violation
+    report.moments.clear()  # only crash points need them, and they are many
+    return report
 
 
 def play(seed: int, **options: Any) -> Report:
