@@ -31,10 +31,18 @@ def batch_exit_code(outcome: BatchOutcome) -> int:
     return EXIT_UNAVAILABLE if all(each.again for each in outcome.failures) else EXIT_REFUSED
 
 
+def _counted(number: int, thing: str) -> str:
+    return f"{number:,} {thing}" + ("" if number == 1 else "s")
+
+
 def batch_page(outcome: BatchOutcome) -> str:
     """A batch for people."""
     parent, failures = outcome.parent_correlation_id, outcome.failures
-    lines = [f"{parent}: {len(outcome.runs):,} runs on record, {len(failures):,} orders without one"]
+    lines = [
+        f"{parent}: {_counted(len(outcome.runs), 'run')} on record, {_counted(len(failures), 'order')} without one"
+    ]
+    if failures:
+        lines[0] += "; orders are counted from 0"
     shown = failures[:FAILURES_SHOWN_MAX]
     lines += [f"  order {each.index}: {each.field + ': ' if each.field else ''}{each.message}" for each in shown]
     if len(failures) > FAILURES_SHOWN_MAX:

@@ -106,7 +106,10 @@ def test_programs_are_told_of_every_order_by_its_place() -> None:
 
 def test_people_are_told_what_to_do() -> None:
     page = batch_page(OUTCOME)
-    assert "nightly: 2 runs on record, 2 orders without one\n  order 1: memory: no such size\n" in page
+    assert (
+        "nightly: 2 runs on record, 2 orders without one; orders are counted from 0\n  order 1: memory: no such size\n"
+        in page
+    )
     assert "runs list --correlation-id nightly" in page
     assert "repeat" not in batch_page(BatchOutcome("nightly", OUTCOME.runs, []))
 
