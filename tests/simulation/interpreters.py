@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+
 ROOT = Path(__file__).parents[2]
 VERSIONS = ("3.12", "3.13", "3.14")
 BUILD_WITHIN_S = 600
@@ -70,7 +71,7 @@ def environment(version: str, python: str) -> str:
 
 
 def main() -> int:
-    """Exit 1 if two runs of one version give other traces. Between versions they may differ: asyncio divides its work otherwise."""
+    """Exit 1 if two runs of one version give other traces. Two versions may: what happens in one instant takes them other rounds."""
     parser = argparse.ArgumentParser(prog="python -m tests.simulation.interpreters", description=__doc__)
     parser.add_argument("--seeds", type=int, default=6)
     options = parser.parse_args()

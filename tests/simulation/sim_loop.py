@@ -3,7 +3,7 @@
 Every asyncio handle belongs to the host in whose context it was made. A crash drops the host's handles and keeps its tasks
 referenced, so that nothing of it runs any more: no `finally`, no `except CancelledError`. Interleavings come from the
 latencies that the network draws from the seed and, where asked for, from the seed's turn of the ready queue. One seed gives
-one trace in every process of one version of CPython (between versions asyncio divides its work into rounds otherwise).
+one trace in every process of one version of CPython.
 """
 
 import asyncio
@@ -49,6 +49,10 @@ class SimLoop(asyncio.SelectorEventLoop):
         self._seed = seed
         self.on_failure: Callable[[Host, BaseException], None] | None = None
         self._shuffled = shuffled
+        self._timers: list[
+            tuple[float, int, asyncio.TimerHandle]
+        ] = []  # of one time, in the order in which they were set
+        self._timers_set = 0
         self._graveyard: list[Any] = []  # kept: letting go of a suspended coroutine would run its `finally`
         self._over = False
 
@@ -57,19 +61,16 @@ class SimLoop(asyncio.SelectorEventLoop):
 
     def _run_once(self) -> None:
         """One round: what is ready, or else what falls due next. Ours, so that it does not depend on the version of CPython."""
-        ready, scheduled = self._ready, self._scheduled  # type: ignore[attr-defined] # the loop's own queues
+        ready, timers = self._ready, self._timers  # type: ignore[attr-defined] # the loop's own queue
         while not ready:
-            if not scheduled:
+            if not timers:
                 raise Deadlock("nothing is scheduled")
-            timer = heapq.heappop(scheduled)
-            timer._scheduled = False
-            if not timer._cancelled:
-                self.virtual_s = max(self.virtual_s, timer._when)
+            when, _, timer = heapq.heappop(timers)
+            if not timer.cancelled():
+                self.virtual_s = max(self.virtual_s, when)
                 ready.append(timer)
-        while scheduled and scheduled[0]._when <= self.virtual_s:
-            timer = heapq.heappop(scheduled)
-            timer._scheduled = False
-            ready.append(timer)
+        while timers and timers[0][0] <= self.virtual_s:
+            ready.append(heapq.heappop(timers)[2])
         if self._shuffled and len(ready) > 1:
             draw = hash((self._seed, self.virtual_s, len(ready)))  # of numbers only: the same in every process
             if draw % SHUFFLED_ROUNDS == 0:
@@ -89,7 +90,7 @@ class SimLoop(asyncio.SelectorEventLoop):
         if self._over or (host is not None and not host.alive):
             return self._buried(callback, args, context)
         if host is not None and host.stalled_until > self.virtual_s:
-            return super().call_at(host.stalled_until, callback, *args, context=context)
+            return self.call_at(host.stalled_until, callback, *args, context=context)
         handle = events.Handle(callback, args, self, context)
         self._ready.append(handle)  # type: ignore[attr-defined] # the loop's own queue, without its checks for debugging
         return handle
@@ -100,7 +101,10 @@ class SimLoop(asyncio.SelectorEventLoop):
         host = _host_of(context)
         if host is not None and host.stalled_until > when:
             when = host.stalled_until
-        return super().call_at(when, callback, *args, context=context)
+        timer = asyncio.TimerHandle(when, callback, args, self, context)
+        self._timers_set += 1
+        heapq.heappush(self._timers, (when, self._timers_set, timer))
+        return timer
 
     def start(self, host: Host, coroutine: Coroutine[Any, Any, Any], name: str) -> "asyncio.Task[Any]":
         """Start a task on a host."""
@@ -121,7 +125,7 @@ class SimLoop(asyncio.SelectorEventLoop):
     def crash(self, host: Host) -> None:
         """The power cut. What the host had asked of others goes on; nothing of its own ever runs again."""
         host.alive = False
-        for handle in (*self._ready, *self._scheduled):  # type: ignore[attr-defined] # the loop's own queues
+        for handle in (*self._ready, *(timer for _, _, timer in self._timers)):  # type: ignore[attr-defined] # the loop's own
             if _host_of(handle._context) is host:
                 self._graveyard.append((handle._callback, handle._args))
                 handle.cancel()
@@ -132,7 +136,7 @@ class SimLoop(asyncio.SelectorEventLoop):
         host.stalled_until = self.virtual_s + seconds
         for handle in list(self._ready):  # type: ignore[attr-defined] # the loop's own queue
             if _host_of(handle._context) is host and not handle.cancelled():
-                super().call_at(host.stalled_until, handle._callback, *handle._args, context=handle._context)
+                self.call_at(host.stalled_until, handle._callback, *handle._args, context=handle._context)
                 handle.cancel()
 
     def _buried(self, callback: Callable[..., Any], args: Any, context: contextvars.Context | None) -> asyncio.Handle:
