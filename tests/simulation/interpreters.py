@@ -10,7 +10,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-
 ROOT = Path(__file__).parents[2]
 VERSIONS = ("3.12", "3.13", "3.14")
 BUILD_WITHIN_S = 600
