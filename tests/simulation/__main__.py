@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 
+from tests.simulation.arguments import INTERRUPTED, count
 from tests.simulation.invariants import Violation
 from tests.simulation.matrix import Matrix, reasons
 from tests.simulation.parallel import spread
@@ -70,31 +71,39 @@ class Sum:
 def main() -> int:
     """Exit 1 if a seed violates an invariant, and if a full run leaves a cell or a branch unreached."""
     parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
-    parser.add_argument("--seeds", type=int, default=200, help="how many seeds, from --from on")
+    parser.add_argument("--seeds", type=count, default=200, help="how many seeds, from --from on")
     parser.add_argument("--from", dest="first", type=int, default=0)
     parser.add_argument("--seed", type=int, help="only this one")
     parser.add_argument("--trace", action="store_true", help="print the whole trace of --seed")
     parser.add_argument(
         "--digest", action="store_true", help="print the SHA-256 of the trace of each seed, and nothing else"
     )
-    parser.add_argument("--jobs", type=int, help="processes; as many as there are cores unless said")
+    parser.add_argument("--jobs", type=count, help="processes; as many as there are cores unless said")
     options = parser.parse_args()
     seeds = [options.seed] if options.seed is not None else range(options.first, options.first + options.seeds)
     total = Sum()
     violations = 0
     began = time.perf_counter()
-    for report in spread(outcome, seeds, options.jobs):
-        if isinstance(report, Violation):
-            print(*(report.trace if options.trace else ()), report, sep="\n", flush=True)
-            violations += 1
-            if violations == VIOLATIONS_SHOWN:
-                return 1
-            continue
-        total.add(report)
-        if options.digest:
-            print(report.seed, hashlib.sha256("\n".join(report.trace).encode()).hexdigest())
-        elif options.trace:
-            print(*report.trace, sep="\n")
+    try:
+        for report in spread(outcome, seeds, options.jobs):
+            if isinstance(report, Violation):
+                print(*(report.trace if options.trace else ()), report, sep="\n", flush=True)
+                violations += 1
+                if violations == VIOLATIONS_SHOWN:
+                    return 1
+                continue
+            total.add(report)
+            if options.digest:
+                print(report.seed, hashlib.sha256("\n".join(report.trace).encode()).hexdigest())
+            elif options.trace:
+                print(*report.trace, sep="\n")
+    except KeyboardInterrupt:
+        print(
+            f"interrupted after {total.seeds + violations} of {len(seeds)} seeds, {violations} of them with a violation"
+        )
+        if total.seeds and not options.digest:
+            total.show(time.perf_counter() - began)
+        return INTERRUPTED
     if violations:
         print(f"{violations} of {len(seeds)} seeds violate an invariant")
         return 1

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dagy_control.model.hashing import hashed_fraction
+from tests.simulation.arguments import INTERRUPTED, count, crashes
 from tests.simulation.conduct import Conduct, Conducts
 from tests.simulation.faults import CrashAt, FaultPlan, Phase
 from tests.simulation.invariants import Violation
@@ -118,17 +119,15 @@ def pairs(scene: str, seed: int, every: int) -> Iterator[Shot]:
         yield Shot(scene, seed, (first, CrashAt(first.index + gap, phase)))
 
 
-def _crashes(text: str) -> tuple[CrashAt, ...]:
-    pairs_of_text = (each.partition(":") for each in text.split(","))
-    return tuple(CrashAt(int(index), Phase(phase)) for index, _, phase in pairs_of_text)
-
-
 def _replay(shot: Shot) -> int:
     try:
-        print(*shot.play().trace, sep="\n")
+        report = shot.play()
     except Violation as violation:
         print(*violation.trace, violation, sep="\n")
         return 1
+    print(*report.trace, sep="\n")
+    reached = sum(number for name, number in report.injected.items() if name.startswith("crash "))
+    print(f"{reached} of {len(shot.crashes)} crashes were reached; nothing is violated")
     return 0
 
 
@@ -137,25 +136,33 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.simulation.crash_points", description=__doc__)
     parser.add_argument("--scene", choices=SCENES, help="only this one")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--every", type=int, default=1, help="crash at each so-manieth call only")
-    parser.add_argument("--at", help="INDEX:PHASE[,INDEX:PHASE]: only these crashes, with the whole trace")
+    parser.add_argument("--every", type=count, default=1, help="crash at each so-manieth call only")
+    parser.add_argument(
+        "--at", type=crashes, help="INDEX:PHASE[,INDEX:PHASE]: only these crashes, with the whole trace"
+    )
     parser.add_argument("--pairs", action="store_true", help="crash a second time, a little later")
-    parser.add_argument("--jobs", type=int, help="processes; as many as there are cores unless said")
+    parser.add_argument("--jobs", type=count, help="processes; as many as there are cores unless said")
     options = parser.parse_args()
     if options.at:
-        return _replay(Shot(options.scene or "launching", options.seed, _crashes(options.at)))
+        return _replay(Shot(options.scene or "launching", options.seed, options.at))
     choose = pairs if options.pairs else single
     for scene in [options.scene] if options.scene else SCENES:
         shots = list(choose(scene, options.seed, options.every))
         crashed: Counter[str] = Counter()
         missed = 0
         began = time.perf_counter()
-        for reached, problem in spread(Shot.outcome, shots, options.jobs):
-            if problem:
-                print(problem)
-                return 1
-            crashed += reached
-            missed += not options.pairs and sum(reached.values()) != 1
+        try:
+            for reached, problem in spread(Shot.outcome, shots, options.jobs):
+                if problem:
+                    print(problem)
+                    return 1
+                crashed += reached
+                missed += not options.pairs and sum(reached.values()) != 1
+        except KeyboardInterrupt:
+            print(
+                f"{scene}: interrupted after {sum(crashed.values())} crashes, all harmless; {len(shots)} plays were to be"
+            )
+            return INTERRUPTED
         if missed:
             print(
                 f"{scene}: {missed} of {len(shots)} crashes were never reached, though the same calls come before them"

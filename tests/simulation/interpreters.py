@@ -10,6 +10,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.simulation.arguments import count
+
 ROOT = Path(__file__).parents[2]
 VERSIONS = ("3.12", "3.13", "3.14")
 BUILD_WITHIN_S = 600
@@ -72,7 +74,7 @@ def environment(version: str, python: str) -> str:
 def main() -> int:
     """Exit 1 if two runs of one version give other traces. Two versions may: what happens in one instant takes them other rounds."""
     parser = argparse.ArgumentParser(prog="python -m tests.simulation.interpreters", description=__doc__)
-    parser.add_argument("--seeds", type=int, default=6)
+    parser.add_argument("--seeds", type=count, default=6)
     options = parser.parse_args()
     ours = digests(sys.executable, options.seeds)
     differing = [] if digests(sys.executable, options.seeds) == ours else ["this one"]

@@ -5,6 +5,7 @@ import sys
 from dataclasses import dataclass
 
 from tests.simulation import world
+from tests.simulation.arguments import INTERRUPTED, count
 from tests.simulation.invariants import Violation
 from tests.simulation.mutants import MUTANTS, Mutant
 from tests.simulation.parallel import spread
@@ -57,22 +58,28 @@ def main() -> int:
     """Exit 1 if a mutant survives."""
     parser = argparse.ArgumentParser(prog="python -m tests.simulation.mutation_gate", description=__doc__)
     parser.add_argument(
-        "--seeds", type=int, default=80, help="how many seeds each mutant must survive to be a survivor"
+        "--seeds", type=count, default=80, help="how many seeds each mutant must survive to be a survivor"
     )
-    parser.add_argument("--only", help="the name of one mutant")
-    parser.add_argument("--jobs", type=int, help="processes; as many as there are cores unless said")
+    parser.add_argument(
+        "--only", choices=[mutant.name for mutant in MUTANTS], metavar="MUTANT", help="the name of one mutant"
+    )
+    parser.add_argument("--jobs", type=count, help="processes; as many as there are cores unless said")
     options = parser.parse_args()
     trials = [Trial(mutant.name, options.seeds) for mutant in MUTANTS if options.only in (None, mutant.name)]
     survivors: list[str] = []
     unfounded: list[str] = []
-    for name, noticed, problem in spread(Trial.run, trials, options.jobs):
-        if noticed is None:
-            survivors.append(name)
-        if problem is not None:
-            unfounded.append(name)
-            print(f"{name}: fails without the mutant too\n{problem}")
-        where = f"seed {noticed[0]:>3}: {noticed[1]}" if noticed else "SURVIVES"
-        print(f"{name:<24} {where[:150]}", flush=True)
+    try:
+        for name, noticed, problem in spread(Trial.run, trials, options.jobs):
+            if noticed is None:
+                survivors.append(name)
+            if problem is not None:
+                unfounded.append(name)
+                print(f"{name}: fails without the mutant too\n{problem}")
+            where = f"seed {noticed[0]:>3}: {noticed[1]}" if noticed else "SURVIVES"
+            print(f"{name:<24} {where[:150]}", flush=True)
+    except KeyboardInterrupt:
+        print("interrupted; the mutants that are not listed were not tried to the end")
+        return INTERRUPTED
     print(f"{len(trials)} mutants, {len(survivors)} survivors" + (f": {', '.join(survivors)}" if survivors else ""))
     return 1 if survivors or unfounded else 0
 

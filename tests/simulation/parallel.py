@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
@@ -15,6 +16,11 @@ def _quiet() -> None:
     configure_logging(level="CRITICAL")
 
 
+def _be_a_worker() -> None:
+    _quiet()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the command, which ends its workers itself
+
+
 def spread(function: Callable[[T], R], items: Sequence[T], jobs: int | None = None) -> Iterator[R]:
     """What the function gives for each item, in the items' order, as soon as it is there. Closing the iterator ends the processes."""
     jobs = min(jobs or os.cpu_count() or 1, len(items))
@@ -23,5 +29,5 @@ def spread(function: Callable[[T], R], items: Sequence[T], jobs: int | None = No
         yield from map(function, items)
         return
     context = multiprocessing.get_context("spawn")
-    with context.Pool(jobs, initializer=_quiet) as pool:
+    with context.Pool(jobs, initializer=_be_a_worker) as pool:
         yield from pool.imap(function, items)

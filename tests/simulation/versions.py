@@ -156,7 +156,11 @@ def main() -> int:
     options = parser.parse_args()
     paths = [f"{NOW}/__init__.py", f"{NOW}/errors.py", *(f"{NOW}/{room}" for room in ROOMS if room != "errors")]
     git = shutil.which("git") or "git"
-    tar = subprocess.run([git, "archive", options.ref, *paths], check=True, capture_output=True).stdout
+    archived = subprocess.run([git, "archive", options.ref, *paths], check=False, capture_output=True)
+    if archived.returncode:
+        print(f"nothing was written: {archived.stderr.decode().strip()}")
+        return 1
+    tar = archived.stdout
     with (
         tarfile.open(fileobj=io.BytesIO(tar)) as source,
         zipfile.ZipFile(ARCHIVE, "w", zipfile.ZIP_DEFLATED) as archive,
