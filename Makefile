@@ -18,27 +18,19 @@ help:             ## Show the targets
 
 setup: $(STAMP) $(MINISTACK_STAMP) ## Build .venv from requirements.lock, and the tests' second one
 
-# uv installs the hashed lock in seconds; pip does the same when uv cannot be had.
+# uv installs the hashed lock in seconds; pip does the same when uv cannot be had, or fails.
 $(STAMP): requirements.lock pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check 'uv>=0.5' 2>/dev/null || true
-	@if test -x $(BIN)/uv; then \
-	    VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --require-hashes -r requirements.lock && \
-	    VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --no-deps --no-build-isolation -e . ; \
-	else \
-	    $(BIN)/python -m pip install --quiet --require-hashes -r requirements.lock && \
-	    $(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e . ; \
-	fi
+	@VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --require-hashes -r requirements.lock || \
+	    $(BIN)/python -m pip install --quiet --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
 $(MINISTACK_STAMP): $(MINISTACK_LOCK) | $(STAMP)
-	@if test -x $(BIN)/uv; then \
-	    $(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python $(MINISTACK) && \
-	    VIRTUAL_ENV=$(MINISTACK) $(BIN)/uv pip install --quiet --require-hashes -r $(MINISTACK_LOCK) ; \
-	else \
-	    $(BIN)/python -m venv $(MINISTACK) && \
-	    $(MINISTACK)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(MINISTACK_LOCK) ; \
-	fi
+	@test -x $(MINISTACK)/bin/python || $(BIN)/python -m venv $(MINISTACK)
+	@VIRTUAL_ENV=$(MINISTACK) $(BIN)/uv pip install --quiet --require-hashes -r $(MINISTACK_LOCK) || \
+	    $(MINISTACK)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(MINISTACK_LOCK)
 	@touch $@
 
 demo: $(STAMP)    ## Watch the whole system do its job on real processes
