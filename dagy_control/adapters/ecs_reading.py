@@ -13,6 +13,8 @@ from dagy_control.model.tasks import SeenContainer, SeenTask
 
 EVENT_SOURCE = "aws.ecs"
 EVENT_TYPE = "ECS Task State Change"
+CPU_ARCHITECTURE = "ecs.cpu-architecture"
+"""The attribute under which Fargate shows a task's architecture: no other field of an answer or event has it."""
 
 
 class NotATaskEvent(ValueError):
@@ -41,6 +43,16 @@ def seen_task(shown: Mapping[str, Any]) -> SeenTask:
         stopping_at=_moment(shown.get("stoppingAt")),
         stopped_at=_moment(shown.get("stoppedAt")),
         tags={tag["key"]: tag.get("value", "") for tag in shown.get("tags") or ()},
+        launch_type=shown.get("launchType") or "",
+        platform_version=shown.get("platformVersion") or "",
+        platform_family=shown.get("platformFamily") or "",
+        architecture=_architecture(shown),
+        ephemeral_storage_gib=_storage_gib(shown),
+        availability_zone=shown.get("availabilityZone") or "",
+        connectivity=shown.get("connectivity") or "",
+        health=shown.get("healthStatus") or "",
+        pull_stopped_at=_moment(shown.get("pullStoppedAt")),
+        execution_stopped_at=_moment(shown.get("executionStoppedAt")),
     )
 
 
@@ -72,7 +84,22 @@ def _container(shown: Mapping[str, Any]) -> SeenContainer:
         last_status=shown.get("lastStatus") or "",
         exit_code=_number(shown.get("exitCode")),
         reason=shown.get("reason") or "",
+        image=shown.get("image") or "",
+        image_digest=shown.get("imageDigest") or "",
+        health=shown.get("healthStatus") or "",
     )
+
+
+def _architecture(shown: Mapping[str, Any]) -> str:
+    """`x86_64` or `arm64`; empty when ECS shows none."""
+    attributes = shown.get("attributes") or ()
+    return next((each.get("value") or "" for each in attributes if each.get("name") == CPU_ARCHITECTURE), "")
+
+
+def _storage_gib(shown: Mapping[str, Any]) -> int | None:
+    """The task's ephemeral storage, under its older or its newer name (Fargate platform version 1.4.0 and later)."""
+    storage = shown.get("ephemeralStorage") or shown.get("fargateEphemeralStorage") or {}
+    return _number(storage.get("sizeInGiB"))
 
 
 def _number(value: Any) -> int | None:  # noqa: ANN401 - ECS writes sizes as text and exit codes as numbers

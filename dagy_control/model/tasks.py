@@ -14,12 +14,18 @@ ENDED_STATUSES = frozenset({"STOPPED", "DELETED"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeenContainer:
-    """One container of a described task. `exit_code` is None while it runs, and when it never started."""
+    """One container of a described task. `exit_code` is None while it runs, and when it never started.
+
+    `image_digest` is empty until the image is pulled; `health` is HEALTHY, UNHEALTHY or UNKNOWN.
+    """
 
     name: str
     last_status: str = ""
     exit_code: int | None = None
     reason: str = ""
+    image: str = ""
+    image_digest: str = ""
+    health: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +33,9 @@ class SeenTask:
     """What ECS said of one task, by DescribeTasks or by a task state-change event; times are aware UTC.
 
     `tags` is empty in events, and after StopTask, which deletes a task's tags; identity therefore rests on `started_by`.
-    `containers` is empty for a task that failed to start, and may hold sidecars that AWS injects.
+    `containers` is empty for a task that failed to start, and may hold sidecars that AWS injects. `architecture` is x86_64 or
+    arm64; `connectivity` CONNECTED or DISCONNECTED. The pull's times, `execution_stopped_at` and the sizes are absent
+    wherever ECS did not come that far.
     """
 
     arn: str
@@ -49,6 +57,16 @@ class SeenTask:
     stopping_at: datetime | None = None
     stopped_at: datetime | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
+    launch_type: str = ""
+    platform_version: str = ""
+    platform_family: str = ""
+    architecture: str = ""
+    ephemeral_storage_gib: int | None = None
+    availability_zone: str = ""
+    connectivity: str = ""
+    health: str = ""
+    pull_stopped_at: datetime | None = None
+    execution_stopped_at: datetime | None = None
 
     @property
     def has_ended(self) -> bool:

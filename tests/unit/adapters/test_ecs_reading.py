@@ -51,6 +51,39 @@ def test_an_answer_with_times_of_botocore_reads_as_the_same_task() -> None:
     assert seen_task({**DETAIL, **times}) == read_event(envelope())
 
 
+def test_what_evidence_and_cost_need_is_read() -> None:
+    """Fields of an answer of DescribeTasks for a Fargate task ("Task" and "Container", API reference)."""
+    shown = {
+        **DETAIL,
+        "attributes": [{"name": "other"}, {"name": "ecs.cpu-architecture", "value": "arm64"}],
+        "availabilityZone": "us-east-1a",
+        "connectivity": "CONNECTED",
+        "containers": [
+            {"name": "dagy-worker", "image": "worker:1", "imageDigest": "sha256:0a", "healthStatus": "UNHEALTHY"}
+        ],
+        "ephemeralStorage": {"sizeInGiB": 50},
+        "executionStoppedAt": "2026-01-01T00:04:58Z",
+        "healthStatus": "UNHEALTHY",
+        "launchType": "FARGATE",
+        "platformFamily": "Linux",
+        "platformVersion": "1.4.0",
+        "pullStoppedAt": "2026-01-01T00:01:00Z",
+    }
+    task = seen_task(shown)
+    assert (task.architecture, task.ephemeral_storage_gib, task.availability_zone) == ("arm64", 50, "us-east-1a")
+    assert (task.connectivity, task.health) == ("CONNECTED", "UNHEALTHY")
+    assert (task.launch_type, task.platform_family, task.platform_version) == ("FARGATE", "Linux", "1.4.0")
+    assert task.pull_stopped_at == datetime(2026, 1, 1, 0, 1, tzinfo=UTC)
+    assert task.execution_stopped_at == datetime(2026, 1, 1, 0, 4, 58, tzinfo=UTC)
+    worker = SeenContainer(name="dagy-worker", image="worker:1", image_digest="sha256:0a", health="UNHEALTHY")
+    assert task.containers == (worker,)
+
+
+def test_ephemeral_storage_is_read_under_its_newer_name_too() -> None:
+    assert seen_task({**DETAIL, "fargateEphemeralStorage": {"sizeInGiB": 21}}).ephemeral_storage_gib == 21
+    assert seen_task(DETAIL).ephemeral_storage_gib is None
+
+
 def test_exit_code_zero_is_not_no_exit_code() -> None:
     task = seen_task({**DETAIL, "containers": [{"name": "dagy-worker", "exitCode": 0}]})
     assert task.containers[0].exit_code == 0
