@@ -18,7 +18,7 @@ from dagy_control.kernel.retrying import retrying
 from dagy_control.launching import decide as launching
 from dagy_control.launching import request
 from dagy_control.launching.effects import LaunchingEffects
-from dagy_control.model import lifecycle, outcomes, runs
+from dagy_control.model import failures, lifecycle, outcomes, runs
 from dagy_control.model.failures import Budget
 from dagy_control.model.runs import FailureClass, RunStatus
 from dagy_control.model.tasks import TaskIdentity
@@ -203,7 +203,7 @@ def _user_pays() -> Any:
     def budget(run: Any, failure_class: Any, policy: Any) -> Budget:
         return Budget.USER if run.attempt < run.max_attempts + 3 else Budget.NONE
 
-    return replaced(lifecycle, "next_budget", budget)
+    return replaced(failures, "next_budget", budget)
 
 
 def _always(*_: Any) -> bool:
@@ -367,12 +367,12 @@ def _tries_unbounded() -> Any:
 
 
 def _infrastructure_unbounded() -> Any:
-    honest = lifecycle.next_budget
+    honest = failures.next_budget
 
     def budget(run: Any, failure_class: Any, policy: Any) -> Budget:
         return honest(run, failure_class, replace(policy, max_infra_failures=10**6))
 
-    return replaced(lifecycle, "next_budget", budget)
+    return replaced(failures, "next_budget", budget)
 
 
 def _always_held() -> Any:

@@ -12,13 +12,21 @@ import contextvars
 import heapq
 from asyncio import events
 from collections.abc import Callable, Coroutine
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NoReturn, TypeVarTuple
+
+from typing_extensions import override
+
+Ts = TypeVarTuple("Ts")
 
 SHUFFLED_ROUNDS = 4
 """One round in so many begins elsewhere than with whoever was ready first."""
 
 HOST: "contextvars.ContextVar[Host | None]" = contextvars.ContextVar("HOST", default=None)
+
+WORK: "contextvars.ContextVar[str]" = contextvars.ContextVar("WORK", default="")
+"""What runs, as it was named when it was started on its host: a daemon's loop, say. All that it starts is of the same name."""
 
 
 class Deadlock(AssertionError):
@@ -56,6 +64,7 @@ class SimLoop(asyncio.SelectorEventLoop):
         self._graveyard: list[Any] = []  # kept: letting go of a suspended coroutine would run its `finally`
         self._over = False
 
+    @override
     def time(self) -> float:
         return self.virtual_s
 
@@ -80,11 +89,15 @@ class SimLoop(asyncio.SelectorEventLoop):
             if not handle._cancelled:
                 handle._run()
 
-    def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> Any:
+    @override
+    def run_in_executor(
+        self, executor: Executor | None, func: Callable[[*Ts], object], *args: *Ts
+    ) -> NoReturn:
         raise AssertionError("nothing in the simulation may leave the event loop")
 
+    @override
     def call_soon(
-        self, callback: Callable[..., Any], *args: Any, context: contextvars.Context | None = None
+        self, callback: Callable[[*Ts], object], *args: *Ts, context: contextvars.Context | None = None
     ) -> asyncio.Handle:
         host = _host_of(context)
         if self._over or (host is not None and not host.alive):
@@ -95,8 +108,9 @@ class SimLoop(asyncio.SelectorEventLoop):
         self._ready.append(handle)  # type: ignore[attr-defined] # the loop's own queue, without its checks for debugging
         return handle
 
+    @override
     def call_at(
-        self, when: float, callback: Callable[..., Any], *args: Any, context: contextvars.Context | None = None
+        self, when: float, callback: Callable[[*Ts], object], *args: *Ts, context: contextvars.Context | None = None
     ) -> asyncio.TimerHandle:
         host = _host_of(context)
         if host is not None and host.stalled_until > when:
@@ -110,6 +124,7 @@ class SimLoop(asyncio.SelectorEventLoop):
         """Start a task on a host."""
         context = contextvars.copy_context()
         context.run(HOST.set, host)
+        context.run(WORK.set, name)
         task = self.create_task(coroutine, name=f"{host.name}: {name}", context=context)
         host.tasks.append(task)
         task.add_done_callback(lambda done: self._ended(host, done))
@@ -153,9 +168,10 @@ class SimLoop(asyncio.SelectorEventLoop):
             coroutine = task.get_coro()
             if coroutine is not None:
                 with contextlib.suppress(BaseException):
-                    coroutine.close()  # type: ignore[union-attr] # every task here runs a coroutine
+                    coroutine.close()
         self._graveyard.clear()
 
+    @override
     async def shutdown_asyncgens(self) -> None:
         """Nothing: generators of crashed hosts must not run on."""
 

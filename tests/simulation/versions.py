@@ -91,7 +91,7 @@ def _handed(value: Any, source: str, target: str) -> Any:
         return {_handed(key, source, target): _handed(each, source, target) for key, each in value.items()}
     if isinstance(value, list | tuple | frozenset):
         return kind(_handed(each, source, target) for each in value)
-    wanted, names = _class_in(kind, source, target)
+    wanted, names = _class_in(kind, source, target)  # type: ignore[arg-type] # a class can be hashed; mypy sees its objects' __hash__
     if wanted is None:
         return value
     if isinstance(value, Enum):
