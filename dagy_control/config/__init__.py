@@ -5,6 +5,7 @@ but `model` and `errors`. Only the entrypoints read settings; other rooms get sm
 """
 
 from dagy_control.config.advice import find_advice
+from dagy_control.config.changes import Change, find_changes
 from dagy_control.config.cloud import AwsSettings, EcsSettings, Profile, StorageSettings, TablesSettings
 from dagy_control.config.loading import Loaded, config_path, load_settings, load_with_sources
 from dagy_control.config.loops import (
@@ -19,11 +20,14 @@ from dagy_control.config.loops import (
 from dagy_control.config.problems import ConfigError, Problem
 from dagy_control.config.reference import example_toml, reference_markdown
 from dagy_control.config.settings import Settings
+from dagy_control.config.toml_file import ConfigText
 
 __all__ = [
     "ApiSettings",
     "AwsSettings",
+    "Change",
     "ConfigError",
+    "ConfigText",
     "EcsSettings",
     "EventsSettings",
     "LaunchingSettings",
@@ -40,6 +44,7 @@ __all__ = [
     "config_path",
     "example_toml",
     "find_advice",
+    "find_changes",
     "load_settings",
     "load_with_sources",
     "reference_markdown",

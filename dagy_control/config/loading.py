@@ -15,7 +15,7 @@ from dagy_control.config.explaining import explain
 from dagy_control.config.merging import Draft
 from dagy_control.config.problems import ConfigError, Problem
 from dagy_control.config.settings import Settings
-from dagy_control.config.toml_file import FileValues, read_file
+from dagy_control.config.toml_file import ConfigText, FileValues, parse_bytes, read_bytes
 
 CONFIG_VARIABLE = "DAGY_CONFIG"
 """The environment variable that names the configuration file."""
@@ -48,12 +48,12 @@ def load_settings(path: Path | None, environ: Mapping[str, str]) -> Settings:
     return load_with_sources(path, environ).settings
 
 
-def load_with_sources(path: Path | None, environ: Mapping[str, str]) -> Loaded:
-    """Like `load_settings`, with the source of each value."""
-    file, problems = _read(path)
+def load_with_sources(file: Path | ConfigText | None, environ: Mapping[str, str]) -> Loaded:
+    """Like `load_settings`, with the source of each value; also of a file that has been read already."""
+    file_values, problems = _read(file)
     unread = bool(problems)
     environment = read_environment(environ)
-    draft = Draft(file, environment)
+    draft = Draft(file_values, environment)
     problems += (*environment.problems, *draft.problems)
     try:
         settings = Settings(**draft.values())
@@ -66,10 +66,10 @@ def load_with_sources(path: Path | None, environ: Mapping[str, str]) -> Loaded:
     )
 
 
-def _read(path: Path | None) -> tuple[FileValues | None, tuple[Problem, ...]]:
-    if path is None:
+def _read(file: Path | ConfigText | None) -> tuple[FileValues | None, tuple[Problem, ...]]:
+    if file is None:
         return None, ()
     try:
-        return read_file(path), ()
+        return parse_bytes(read_bytes(file) if isinstance(file, Path) else file), ()
     except ConfigError as error:
         return None, error.problems

@@ -66,7 +66,13 @@ class ReconcilingSettings(Section):
     enabled: Flag = True
     """Whether this process reconciles."""
     interval_s: Number = Field(30, gt=0, le=3600)
-    """Seconds between two passes. Events end most runs sooner; this bounds how long a lost event goes unnoticed."""
+    """Seconds between two passes. Events end most runs sooner; this bounds how long a lost event goes unnoticed.
+
+    A pass over more than 2,000 runs spreads its calls over most of this time."""
+    max_runs: Count = Field(0, ge=0, le=10000)
+    """Runs that one pass looks at; the next pass goes on where it ended. 0: all of them.
+
+    Delays everything that a pass does, cancels too. Not below missing_share_min_tasks."""
     stale_threshold_s: Number = Field(300, ge=0, le=86400)
     """Seconds since its start before a RUNNING run is checked, so that fresh ones are not raced.
 

@@ -28,6 +28,7 @@ def find_violations(settings: "Settings") -> tuple[Violation, ...]:
     return (
         *_time_order(settings),
         *_unsafe_graces(settings),
+        *_enough_to_judge(settings),
         *_profile_exists(settings),
         *_distinct(settings, "tables", tuple(type(settings.tables).model_fields)),
         *_distinct(settings, "storage", ("result_prefix", "artifact_prefix")),
@@ -97,6 +98,18 @@ def _unsafe_graces(settings: "Settings") -> Iterator[Violation]:
                     f"is below its safe minimum of {least:g}: shorter is safe only in the embedded cloud (embedded_cloud = true)",
                     f"set it to {least:g} or more",
                 )
+
+
+def _enough_to_judge(settings: "Settings") -> Iterator[Violation]:
+    reconciling = settings.reconciling
+    if 0 < reconciling.max_runs < reconciling.missing_share_min_tasks:
+        yield Violation(
+            ("reconciling", "max_runs"),
+            (("reconciling", "missing_share_min_tasks"),),
+            f"is below reconciling.missing_share_min_tasks, which is {reconciling.missing_share_min_tasks}: "
+            "a pass too small to tell a lost task from a wrong cluster would end none",
+            "raise it, or set it to 0 for all runs",
+        )
 
 
 def _profile_exists(settings: "Settings") -> Iterator[Violation]:

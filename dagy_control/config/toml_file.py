@@ -38,19 +38,33 @@ class FileValues:
         return self.name
 
 
-def read_file(path: Path) -> FileValues:
-    """The parsed file at `path`. Raises `ConfigError` when it cannot be read or is no TOML."""
+@dataclass(frozen=True, slots=True)
+class ConfigText:
+    """The bytes of a configuration file, as read at one moment. `name`: as people know it."""
+
+    name: str
+    data: bytes
+
+
+def read_bytes(path: Path) -> ConfigText:
+    """The file at `path` as it is now. Raises `ConfigError` when it cannot be read."""
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        return ConfigText(str(path), path.read_bytes())
     except FileNotFoundError:
         raise _unusable(str(path), "does not exist", "give the path of a configuration file, or none at all") from None
-    except UnicodeDecodeError as error:
-        raise _unusable(str(path), f"is not UTF-8 text (byte {error.start})", "save it as UTF-8") from None
     except OSError as error:
         raise _unusable(
             str(path), f"cannot be read: {error.strerror}", "make it a file that this user may read"
         ) from None
-    return parse_toml(text, name=str(path))
+
+
+def parse_bytes(config: ConfigText) -> FileValues:
+    """The parsed file. Raises `ConfigError` when it is not UTF-8 text, or no TOML."""
+    try:
+        text = config.data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise _unusable(config.name, f"is not UTF-8 text (byte {error.start})", "save it as UTF-8") from None
+    return parse_toml(text, name=config.name)
 
 
 def parse_toml(text: str, *, name: str) -> FileValues:

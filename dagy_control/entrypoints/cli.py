@@ -1,10 +1,12 @@
 """`dagy-control`: one command for people and programs."""
 
+import os
 from typing import Annotated
 
 import typer
 
 from dagy_control import __version__
+from dagy_control.config import config_path
 from dagy_control.entrypoints import (
     config_commands,
     deployments_commands,
@@ -14,7 +16,7 @@ from dagy_control.entrypoints import (
     runs_commands,
     tables_commands,
 )
-from dagy_control.entrypoints.command import ConfigOption, errors_as_sentences, read_settings
+from dagy_control.entrypoints.command import ConfigOption, errors_as_sentences
 from dagy_control.entrypoints.control import serve as serve_daemon
 
 app = typer.Typer(
@@ -53,9 +55,9 @@ def root(
 
 @app.command()
 def serve(config: ConfigOption = None) -> None:
-    """Run the daemon, against AWS or any endpoint (AWS_ENDPOINT_URL), until SIGTERM."""
+    """Run the daemon, against AWS or any endpoint (AWS_ENDPOINT_URL), until SIGTERM. Edits of the file take effect while it runs."""
     with errors_as_sentences():
-        code = serve_daemon(read_settings(config))
+        code = serve_daemon(config or config_path(os.environ), os.environ)
     raise typer.Exit(code)
 
 

@@ -1,7 +1,11 @@
 """The daemon: every loop, the HTTP server, and their ordered end, in one process."""
 
+import asyncio
 import platform
+import signal
+from collections.abc import Iterator, Mapping
 from contextlib import AsyncExitStack
+from pathlib import Path
 
 import uvloop
 from prometheus_client import CollectorRegistry, Info
@@ -10,17 +14,17 @@ from dagy_control import __version__
 from dagy_control.adapters.ecs_admin import EcsAdmin
 from dagy_control.api.app import create_app
 from dagy_control.api.server import ApiServer
-from dagy_control.config import Settings
+from dagy_control.config import Loaded, Settings, load_with_sources
+from dagy_control.entrypoints.live import LiveLoop, LiveProcess, RunningLoop, check_servable
 from dagy_control.entrypoints.policies import (
-    LoopSchedule,
     event_policy,
     launch_policy,
-    loop_schedule,
+    loop_plans,
     orphan_policy,
     reconcile_policy,
 )
+from dagy_control.entrypoints.reloading import ConfigMetrics, FileSource, Reloader
 from dagy_control.entrypoints.wiring import Ports, open_ports
-from dagy_control.errors import Permanent
 from dagy_control.events.effects import EventEffects
 from dagy_control.events.loop import EventLoop
 from dagy_control.events.metrics import EventMetrics
@@ -30,7 +34,7 @@ from dagy_control.kernel.lag import LoopLag
 from dagy_control.kernel.leases import LeaseHolder, LeaseKeeper, LeaseMetrics
 from dagy_control.kernel.supervisor import Supervisor
 from dagy_control.kernel.telemetry import LoopMetrics, configure_logging, log, new_registry
-from dagy_control.kernel.ticker import Loop, Ticker, TickPolicy
+from dagy_control.kernel.ticker import Loop, Ticker
 from dagy_control.launching.effects import LaunchingEffects
 from dagy_control.launching.loop import LaunchingLoop
 from dagy_control.launching.metrics import LaunchingMetrics
@@ -47,31 +51,24 @@ STAGE_LOOPS, STAGE_LEASES, STAGE_HTTP = 0, 1, 2
 _log = log("dagy.control")
 
 
-def serve(settings: Settings) -> int:
-    """Run the daemon until SIGTERM or SIGINT; its exit code. Raises `Permanent` when the settings do not suffice."""
+def serve(path: Path | None, environ: Mapping[str, str]) -> int:
+    """Run the daemon until SIGTERM or SIGINT; its exit code.
+
+    The file at `path`, if any, is followed while it runs. Raises `ConfigError`, or `Permanent` when the settings do not suffice.
+    """
+    loaded = load_with_sources(path, environ)
+    settings = loaded.settings
     check_servable(settings)
     configure_logging(
         level=settings.log_level,
         json=settings.log_format == "json",
         static={"environment": settings.environment, "installation": settings.installation},
     )
-    return uvloop.run(_serve(settings))
+    return uvloop.run(_serve(loaded, path, environ))
 
 
-def check_servable(settings: Settings) -> None:
-    """Refuse settings under which a loop that is switched on could not work; better now than at its first tick."""
-    if settings.launching.enabled and (missing := settings.ecs.missing_for_launch()):
-        raise Permanent(
-            f"launching needs settings that are not set: {', '.join(missing)}. Set them (or their keys in the configuration "
-            "file), or set launching.enabled = false"
-        )
-    if not settings.ecs.cluster_arn and (settings.reconciling.enabled or settings.orphans.enabled):
-        raise Permanent(
-            "reconciling and the orphan scanner need ecs.cluster_arn (DAGY_ECS_CLUSTER_ARN); set it, or switch them off"
-        )
-
-
-async def _serve(settings: Settings) -> int:
+async def _serve(loaded: Loaded, path: Path | None, environ: Mapping[str, str]) -> int:
+    settings = loaded.settings
     clock = SystemClock()
     registry = new_registry()
     health = Health(clock)
@@ -80,20 +77,29 @@ async def _serve(settings: Settings) -> int:
     Info("dagy_build", "Version of this program.", registry=registry).info({"version": __version__})
     async with AsyncExitStack() as stack:
         ports = await stack.enter_async_context(open_ports(settings, registry=registry))
-        metrics = LoopMetrics(registry)
         keeper = _lease_keeper(settings, ports, registry, health, supervisor)
-        for loop, policy in _loops(settings, ports, registry):
-            lease = keeper.keep(lease_name(settings, loop)) if keeper and not isinstance(loop, EventLoop) else None
-            ticker = Ticker(loop, policy, clock, metrics, permit=lease)
-            health.register_alive(loop.name, ticker.alive)
-            if lease is not None:
-                health.register_state(f"{loop.name} lease", lease.state)
-            if isinstance(loop, LaunchingLoop):
-                health.register_state("launch breaker", loop.describe_breaker)
-            supervisor.add(loop.name, ticker.run, stage=STAGE_LOOPS)
+        running = _start_loops(settings, ports, registry, keeper)
+        for each in running:
+            health.register_alive(each.loop.name, each.ticker.alive)
+            if each.lease is not None:
+                health.register_state(f"{each.loop.name} lease", each.lease.state)
+            if isinstance(each.loop, LaunchingLoop):
+                health.register_state("launch breaker", each.loop.describe_breaker)
+            supervisor.add(each.loop.name, each.ticker.run, stage=STAGE_LOOPS)
         lag = LoopLag(registry, clock)
         health.register_alive("event-loop", lag.alive)
         supervisor.add("event-loop-lag", lag.run, stage=STAGE_HTTP)
+        process = LiveProcess(running, ports.limiter, supervisor)
+        process.accept(settings)()
+        config_metrics = ConfigMetrics(registry)
+        config_metrics.taken(settings, clock.now())
+        if path is not None:
+            reloader = Reloader(
+                FileSource(path, clock), environ, loaded, accept=process.accept, metrics=config_metrics, clock=clock
+            )
+            health.register_state("configuration", reloader.state)
+            supervisor.add("configuration", reloader.run, stage=STAGE_LOOPS)
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reloader.request)
         _register_readiness(health, ports, settings)
         if settings.api.enabled:
             app = create_app(registry=registry, health=health)
@@ -103,32 +109,40 @@ async def _serve(settings: Settings) -> int:
         return await supervisor.run()
 
 
-def _loops(settings: Settings, ports: Ports, registry: CollectorRegistry) -> list[tuple[Loop, TickPolicy]]:
-    """The loops that are switched on, each with its schedule."""
-    schedule: LoopSchedule = loop_schedule(settings)
-    loops: list[tuple[Loop, TickPolicy]] = []
-    if settings.launching.enabled:
+def _start_loops(
+    settings: Settings, ports: Ports, registry: CollectorRegistry, keeper: LeaseKeeper | None
+) -> list[RunningLoop]:
+    """Every loop that could work, each with its ticker; those that are switched off stand still until an edit switches them on."""
+    plans, metrics = loop_plans(settings), LoopMetrics(registry)
+    running = []
+    for plan, loop in _loops(settings, ports, registry):
+        lease = keeper.keep(lease_name(settings, loop)) if keeper and not isinstance(loop, EventLoop) else None
+        ticker = Ticker(loop, plans[plan].schedule, ports.clock, metrics, permit=lease)
+        running.append(RunningLoop(plan, loop, ticker, lease))
+    return running
+
+
+def _loops(settings: Settings, ports: Ports, registry: CollectorRegistry) -> Iterator[tuple[str, LiveLoop]]:
+    """The loops for which there is a cluster, or a queue, each with the name of its plan."""
+    if settings.ecs.cluster_arn:
         launching = LaunchingEffects(ports.runs, ports.tasks, ports.writer, ports.clock)
-        loops.append(
-            (LaunchingLoop(launch_policy(settings), launching, LaunchingMetrics(registry)), schedule.launching)
-        )
-    if settings.reconciling.enabled:
+        yield "launching", LaunchingLoop(launch_policy(settings), launching, LaunchingMetrics(registry))
         reconciling = ReconcilingEffects(ports.runs, ports.tasks, ports.results, ports.writer, ports.clock)
-        loop = ReconcilingLoop(reconcile_policy(settings), reconciling, ReconcilingMetrics(registry), ports.clock)
-        loops.append((loop, schedule.reconciling))
-    if settings.orphans.enabled:
-        loops.append((orphan_loop(settings, ports, registry), schedule.orphans))
-    if settings.events.enabled and settings.events.queue_url:
+        yield (
+            "reconciling",
+            ReconcilingLoop(reconcile_policy(settings), reconciling, ReconcilingMetrics(registry), ports.clock),
+        )
+        yield "orphans", orphan_loop(settings, ports, registry)
+    if settings.events.queue_url:
         events = EventEffects(
             ports.runs, ports.events(settings.events.queue_url), ports.results, ports.writer, ports.clock
         )
         event_metrics = EventMetrics(registry)
         for number in range(settings.events.receivers):
             name = "events" if number == 0 else f"events-{number + 1}"
-            loops.append((EventLoop(name, event_policy(settings), events, event_metrics), schedule.events))
-    else:
+            yield "events", EventLoop(name, event_policy(settings), events, event_metrics)
+    if not settings.events.queue_url or not settings.events.enabled:
         _log.warning("events are off: a stopped task is known by polling only", setting="events.queue_url")
-    return loops
 
 
 def lease_name(settings: Settings, loop: Loop) -> str:
@@ -147,7 +161,10 @@ def _lease_keeper(
     if not settings.leases.enabled:
         return None
     holder = LeaseHolder(
-        name=f"{platform.node()}/{ports.new_id()}", lease_s=settings.leases.lease_s, new_nonce=ports.new_id
+        name=f"{platform.node()}/{ports.new_id()}",
+        lease_s=settings.leases.lease_s,
+        new_nonce=ports.new_id,
+        on_taken=ports.limiter.empty,  # who had the lease before has used the same account
     )
     keeper = LeaseKeeper(ports.leases, ports.clock, holder, LeaseMetrics(registry))
     health.register_ready("leases", keeper.ready)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from dagy_control.adapters.session import ClientPolicy
 from dagy_control.config import Settings
 from dagy_control.events.decide import EventPolicy
+from dagy_control.kernel.limiter import AWS_BUCKETS, Bucket
 from dagy_control.kernel.ticker import TickPolicy
 from dagy_control.launching.admission import AdmissionLimits
 from dagy_control.launching.breaker import BreakerPolicy
@@ -17,12 +18,17 @@ from dagy_control.model.runs import FailureClass
 from dagy_control.orphans.criteria import Criteria, StateTable
 from dagy_control.orphans.decide import OrphanPolicy
 from dagy_control.reconciling.decide import ReconcilePolicy
+from dagy_control.reconciling.pacing import PacePolicy
 from dagy_control.requests.executors import Executor
 from dagy_control.requests.launch import RequestPolicy
 from dagy_control.worker.run import WorkerPolicy
 
 IDLE_INTERVALS = 2
 """An empty queue is looked at half as often: a look costs sixteen queries."""
+PASS_SHARE = 0.8
+"""The part of its interval over which a large reconciling pass is spread; the rest is for its writes, and for being late."""
+READ_SHARE = 0.75
+"""The part of the account's steady read rate that a large pass may take: the rest is for the orphan scanner and launching."""
 DEADLINE_INTERVALS = 20
 DEADLINE_MIN_S = 300.0
 DEADLINE_MAX_S = 3600.0
@@ -30,13 +36,22 @@ DEADLINE_MAX_S = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
-class LoopSchedule:
-    """Whether and when each loop ticks."""
+class LoopPlan:
+    """What one loop is told: whether it works at all, when it ticks, and its own policy."""
 
-    launching: TickPolicy
-    reconciling: TickPolicy
-    events: TickPolicy
-    orphans: TickPolicy
+    enabled: bool
+    schedule: TickPolicy
+    policy: object
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessPlan:
+    """What the process as a whole is told, beside its loops."""
+
+    log_level: str
+    drain_timeout_s: float
+    account_share: float
+    rate_scale: float
 
 
 def client_policy(settings: Settings) -> ClientPolicy:
@@ -50,13 +65,29 @@ def client_policy(settings: Settings) -> ClientPolicy:
     )
 
 
-def loop_schedule(settings: Settings) -> LoopSchedule:
-    """Intervals and deadlines of the loops."""
-    return LoopSchedule(
-        launching=_tick_policy(settings.launching.interval_s),
-        reconciling=_tick_policy(settings.reconciling.interval_s),
-        events=_tick_policy(1.0),
-        orphans=_tick_policy(settings.orphans.interval_s),
+def loop_plans(settings: Settings) -> dict[str, LoopPlan]:
+    """The plan of each loop, by its name. All that an edit of the configuration changes in a running loop is in here."""
+    return {
+        "launching": LoopPlan(
+            settings.launching.enabled, _tick_policy(settings.launching.interval_s), launch_policy(settings)
+        ),
+        "reconciling": LoopPlan(
+            settings.reconciling.enabled, _tick_policy(settings.reconciling.interval_s), reconcile_policy(settings)
+        ),
+        "events": LoopPlan(settings.events.enabled, _tick_policy(1.0), event_policy(settings)),
+        "orphans": LoopPlan(
+            settings.orphans.enabled, _tick_policy(settings.orphans.interval_s), orphan_policy(settings)
+        ),
+    }
+
+
+def process_plan(settings: Settings) -> ProcessPlan:
+    """The plan of the process."""
+    return ProcessPlan(
+        log_level=settings.log_level,
+        drain_timeout_s=settings.drain_timeout_s,
+        account_share=settings.aws.account_share,
+        rate_scale=settings.aws.rate_scale,
     )
 
 
@@ -146,18 +177,23 @@ def worker_environment(settings: Settings) -> dict[str, str]:
     return environment
 
 
-def reconcile_policy(settings: Settings) -> ReconcilePolicy:
-    """All that reconciling is told."""
+def reconcile_policy(
+    settings: Settings, *, max_runs: int | None = None, stale_threshold_s: float | None = None
+) -> ReconcilePolicy:
+    """All that reconciling is told; a command may override what its documented input names, and is not spread over a period."""
     reconciling = settings.reconciling
+    budget = AWS_BUCKETS[Bucket.ECS_READ].rate_per_s * settings.aws.account_share * settings.aws.rate_scale
     return ReconcilePolicy(
         container_name=settings.ecs.container_name,
         default_cluster=settings.ecs.cluster_arn or "",
         retry=retry_policy(settings),
-        stale_threshold_s=reconciling.stale_threshold_s,
+        max_runs=reconciling.max_runs if max_runs is None else max_runs,
+        stale_threshold_s=reconciling.stale_threshold_s if stale_threshold_s is None else stale_threshold_s,
         missing_grace_s=reconciling.missing_grace_s,
         start_timeout_s=reconciling.start_timeout_s,
         result_linger_s=reconciling.result_linger_s,
         describe_concurrency=reconciling.describe_concurrency,
+        pace=PacePolicy(spread_s=PASS_SHARE * reconciling.interval_s, calls_per_s=READ_SHARE * budget),
         max_missing_share=reconciling.max_missing_share,
         missing_share_min_tasks=reconciling.missing_share_min_tasks,
     )

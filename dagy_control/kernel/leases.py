@@ -15,7 +15,7 @@ from dagy_control.errors import Conflict, DagyError, Transient
 from dagy_control.kernel.clock import Clock
 from dagy_control.kernel.drain import Drain
 from dagy_control.kernel.retrying import retrying
-from dagy_control.kernel.tasks import within
+from dagy_control.kernel.tasks import background, within
 from dagy_control.kernel.telemetry import log
 from dagy_control.model.leases import (
     ACT_PART,
@@ -69,12 +69,14 @@ class LeaseHolder:
     """Who keeps leases, and how.
 
     `name`: one that no other process ever has, not even this one's successor on the same host. `lease_s`: seconds; other
-    replicas may have another. `new_nonce` gives an id that no other write has.
+    replicas may have another. `new_nonce` gives an id that no other write has. `on_taken` is called each time a lease was taken
+    that this process did not have, before its loop may act.
     """
 
     name: str
     lease_s: float
     new_nonce: Callable[[], str]
+    on_taken: Callable[[], None] = lambda: None
 
 
 class KeptLease:
@@ -89,11 +91,14 @@ class KeptLease:
         self._me = holder.name
         self._lease_s = holder.lease_s
         self._new_nonce = holder.new_nonce
+        self._on_taken = holder.on_taken
         self._metrics = metrics
         self._log = _log.bind(lease=lease_name)
         self._sight: Sight | None = None
         self._acting = False  # as last noticed; `held` is the truth, by the clock
         self._granted = asyncio.Event()
+        self._wanted = True
+        self._turned = asyncio.Event()  # wanted or no longer wanted: look again at once
         self._error = ""
         self._answered_at = -math.inf
         metrics.held.labels(lease_name).set_function(lambda: float(self.held))
@@ -105,7 +110,18 @@ class KeptLease:
     @property
     def held(self) -> bool:
         """True while the loop may begin another effect. It turns false by itself, by the clock."""
-        return may_act(self._sight, self._clock.monotonic())
+        return self._wanted and may_act(self._sight, self._clock.monotonic())
+
+    @property
+    def wanted(self) -> bool:
+        """Whether to have the lease at all. Set to False it is given back, for another replica, until it is True again."""
+        return self._wanted
+
+    @wanted.setter
+    def wanted(self, wanted: bool) -> None:
+        if wanted is not self._wanted:
+            self._wanted = wanted
+            self._turned.set()
 
     async def wait_held(self) -> None:
         """Return when the lease is held; at once if it is. Costs nothing meanwhile."""
@@ -116,6 +132,8 @@ class KeptLease:
     def state(self) -> str:
         """Who holds it, in words for people."""
         lease = self._sight.lease if self._sight is not None else None
+        if not self._wanted:
+            return "not wanted: its loop is switched off"
         if self.held and lease is not None:
             return f"held here, epoch {lease.epoch}"
         if self._error:
@@ -137,9 +155,23 @@ class KeptLease:
         A call cut short by the drain is like one whose reply was lost: giving back looks first.
         """
         while not drain.begun:
-            wait_s = await drain.interrupt(self._step())
-            await drain.interrupt(self._clock.sleep(wait_s or 0.0))
-        await self._give_back()
+            self._turned.clear()
+            if self._wanted:
+                wait_s = await drain.interrupt(self._step())
+                await drain.interrupt(self._sleep_unless_turned(wait_s or 0.0))
+            else:
+                await self._give_back()
+                await drain.interrupt(self._turned.wait())
+        if self._wanted:
+            await self._give_back()
+
+    async def _sleep_unless_turned(self, seconds: float) -> None:
+        async with background(self._wake_after(seconds), name=f"lease {self.lease_name}: next step"):
+            await self._turned.wait()
+
+    async def _wake_after(self, seconds: float) -> None:
+        await self._clock.sleep(seconds)
+        self._turned.set()
 
     async def _step(self) -> float:
         """One decision, carried out; gives the seconds until the next."""
@@ -186,6 +218,7 @@ class KeptLease:
             self._metrics.epoch.labels(self.lease_name).set(after.lease.epoch)
             if after.lease.holder == self._me and not _is_of(self._me, before):
                 self._metrics.takeovers.labels(self.lease_name, _taken_from(before)).inc()
+                self._on_taken()
         self._notice()
 
     def _notice(self) -> None:

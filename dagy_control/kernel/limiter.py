@@ -73,9 +73,10 @@ class Priority(IntEnum):
 class Limiter:
     """Tokens for calls: atomically from several buckets, by priority and then in order of arrival.
 
-    `share` is this process's part of the account (1 / replicas); `scale` multiplies all limits, for an account with raised
-    quotas. Whoever waits first has one token of each of its buckets reserved, so that a later one takes only what the earlier
-    cannot use anyway. At most `max_waiters` wait at a time. For one event loop; not thread-safe.
+    `share` is this process's part of the account: all of it where leases let one replica work at a time, else 1 / replicas.
+    `scale` multiplies all limits, for an account with raised quotas. Whoever waits first has one token of each of its buckets
+    reserved, so that a later one takes only what the earlier cannot use anyway. At most `max_waiters` wait at a time. For one
+    event loop; not thread-safe.
     """
 
     def __init__(
@@ -87,12 +88,10 @@ class Limiter:
         scale: float = 1.0,
         max_waiters: int = 10_000,
     ) -> None:
-        if not 0 < share <= 1:
-            raise ValueError(f"the share of the API budget must be more than 0 and at most 1, not {share:g}")
-        if scale <= 0:
-            raise ValueError(f"the scale of the API budget must be more than 0, not {scale:g}")
         self._clock = clock
-        self._levels = {bucket: _Level(limit, share * scale, clock.monotonic()) for bucket, limit in limits.items()}
+        self._limits = limits
+        part = _part(share, scale)
+        self._levels = {bucket: _Level(limit, part, clock.monotonic()) for bucket, limit in limits.items()}
         self._max_waiters = max_waiters
         self._queues: dict[tuple[tuple[Bucket, ...], Priority], OrderedDict[int, _Waiter]] = {}
         self._sequence = 0
@@ -148,6 +147,24 @@ class Limiter:
         """
         for bucket in self._known(buckets):
             self._refreshed(bucket).throttle(self._clock.monotonic())
+
+    def resize(self, *, share: float, scale: float) -> None:
+        """Keep to another part of the account from now on. Tokens in hand stay, as far as the bucket holds them; so does a throttle."""
+        part = _part(share, scale)
+        for bucket, limit in self._limits.items():
+            before = self._refreshed(bucket)
+            level = self._levels[bucket] = _Level(limit, part, self._clock.monotonic())
+            level.tokens = min(level.capacity, before.tokens)
+            level.rate_per_s = level.full_rate_per_s * before.rate_per_s / before.full_rate_per_s
+        self._pump()
+
+    def empty(self) -> None:
+        """Give up what all buckets have saved: another process has used the account until now, and may have spent it.
+
+        Two limiters, of which the second begins like this when the first has ended, never take more together than one.
+        """
+        for bucket in self._levels:
+            self._refreshed(bucket).tokens = 0.0
 
     def _known(self, buckets: Sequence[Bucket]) -> tuple[Bucket, ...]:
         if unknown := set(buckets) - set(self._levels):
@@ -214,6 +231,14 @@ class Limiter:
             if (successor := self._leave(waiter)) is not None:
                 heads.append(successor)
         return next_s
+
+
+def _part(share: float, scale: float) -> float:
+    if not 0 < share <= 1:
+        raise ValueError(f"the share of the API budget must be more than 0 and at most 1, not {share:g}")
+    if scale <= 0:
+        raise ValueError(f"the scale of the API budget must be more than 0, not {scale:g}")
+    return share * scale
 
 
 @dataclass(frozen=True, slots=True, eq=False)

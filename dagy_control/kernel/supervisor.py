@@ -45,6 +45,15 @@ class Supervisor:
         """True from the first wish to stop on."""
         return self._drain.begun
 
+    @property
+    def drain_timeout_s(self) -> float:
+        """Seconds that a drain may take in all. May be replaced until it has begun."""
+        return self._drain_timeout_s
+
+    @drain_timeout_s.setter
+    def drain_timeout_s(self, seconds: float) -> None:
+        self._drain_timeout_s = seconds
+
     def add(self, name: str, run: Service, *, stage: int = 0) -> None:
         """Add a service before `run`. It works until its drain begins and then ends by itself, between two effects."""
         if self._running:

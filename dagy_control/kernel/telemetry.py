@@ -16,7 +16,7 @@ from dagy_control.kernel.limiter import Limiter
 
 NO_FIELDS: Mapping[str, str] = MappingProxyType({})
 
-CHATTY_LIBRARIES = ("aiobotocore", "botocore", "aiohttp", "asyncio", "urllib3")
+CHATTY_LIBRARIES = ("aiobotocore", "botocore", "aiohttp", "asyncio", "urllib3", "watchfiles")
 """Kept at WARNING even when we debug: below it, botocore writes where credentials come from, signatures and whole bodies."""
 
 
@@ -60,13 +60,18 @@ def configure_logging(*, level: str, json: bool = True, static: Mapping[str, str
         )
     )
     root = logging.getLogger()
-    root.setLevel(level.upper())
     for old in [old for old in root.handlers if isinstance(old, _OurHandler)]:
         root.removeHandler(old)
     root.addHandler(handler)
-    for name in CHATTY_LIBRARIES:
+    set_log_level(level)
+
+
+def set_log_level(level: str) -> None:
+    """Log from this level on; some libraries from WARNING on at the least. ValueError for a name that is no level."""
+    root = logging.getLogger()
+    root.setLevel(level.upper())
+    for name in (*CHATTY_LIBRARIES, "uvicorn"):  # the API room says itself where it listens
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
-    logging.getLogger("uvicorn").setLevel(max(logging.WARNING, root.level))  # the API room says itself where it listens
 
 
 def log(name: str) -> structlog.stdlib.BoundLogger:

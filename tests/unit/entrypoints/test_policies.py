@@ -1,6 +1,5 @@
 """From settings to policies: every setting reaches the room that it is about, and a worker is told what it must know."""
 
-import dataclasses
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from dagy_control.config import Settings, load_settings
+from dagy_control.config.catalogue import settings_by_path
 from dagy_control.entrypoints import policies
 from dagy_control.entrypoints.worker import known_only
 
@@ -22,16 +22,10 @@ LAUNCHABLE = {
 }
 
 READ_ELSEWHERE: Mapping[str, tuple[str, str]] = {
-    "launching.enabled": ("control.py", "decides whether there is a loop, not how it works"),
-    "reconciling.enabled": ("control.py", "decides whether there is a loop, not how it works"),
-    "events.enabled": ("control.py", "decides whether there is a loop, not how it works"),
-    "orphans.enabled": ("control.py", "decides whether there is a loop, not how it works"),
     "events.queue_url": ("control.py", "an address: the adapter is opened on it"),
     "events.receivers": ("control.py", "how many such loops there are"),
     "leases.enabled": ("control.py", "decides whether there are leases"),
     "leases.lease_s": ("control.py", "the keeper of the leases is made on it"),
-    "aws.account_share": ("wiring.py", "the limiter is made on it"),
-    "aws.rate_scale": ("wiring.py", "the limiter is made on it"),
     "events.visibility_timeout_s": ("wiring.py", "the adapter's, which asks SQS for it"),
 }
 """Settings that no policy holds: where they are read instead, and why."""
@@ -64,7 +58,7 @@ def another_value(path: str) -> Settings:
     if isinstance(value, bool):
         candidates = [not value]
     elif isinstance(value, int | float):
-        candidates = [value + 1, value / 2, value - 1, value * 2]
+        candidates = [value + 1, value / 2 or 50, value - 1, value * 2]
     elif isinstance(value, tuple) and isinstance(value[0], str):
         candidates = [list(value[1:])]
     elif isinstance(value, tuple):
@@ -80,11 +74,8 @@ def another_value(path: str) -> Settings:
 def all_policies(settings: Settings) -> tuple[Any, ...]:
     return (
         policies.client_policy(settings),
-        policies.loop_schedule(settings),
-        policies.launch_policy(settings),
-        policies.reconcile_policy(settings),
-        policies.event_policy(settings),
-        policies.orphan_policy(settings),
+        policies.loop_plans(settings),
+        policies.process_plan(settings),
         policies.worker_policy(settings),
         policies.request_policy(settings).max_queued_runs,
     )
@@ -96,6 +87,25 @@ def test_every_setting_reaches_a_policy(path: str) -> None:
     section, name = path.split(".")
     same = settings_with(path, getattr(getattr(Settings(), section), name))
     assert all_policies(changed) != all_policies(same), f"{path} changes no policy: is it read anywhere?"
+
+
+NOT_THE_DAEMONS: Mapping[str, str] = {
+    "ecs.worker_image": "read by the image commands",
+    "ecs.profiles": "read by requests; of the loops only by those that retry with the next one",
+    "launching.max_queued_runs": "read by requests",
+}
+"""Settings without a restart mark that a daemon need not follow, and who reads them anew each time."""
+
+
+@pytest.mark.parametrize("path", [path for path in paths() if path not in NOT_THE_DAEMONS])
+def test_a_setting_that_needs_no_restart_is_followed_by_a_running_daemon(path: str) -> None:
+    section, name = path.split(".")
+    if settings_by_path()[section, name].restart:
+        return
+    same = settings_with(path, getattr(getattr(Settings(), section), name))
+    changed = another_value(path)
+    followed = [(policies.loop_plans(each), policies.process_plan(each)) for each in (same, changed)]
+    assert followed[0] != followed[1], f"{path} changes nothing in a running daemon: mark it as read at start"
 
 
 @pytest.mark.parametrize("path", READ_ELSEWHERE)
@@ -193,6 +203,22 @@ def test_a_commands_own_options_override_the_scanners_settings(hours: float | No
     assert policy.criteria.max_runtime_hours == (9 if hours is None else hours)
 
 
+def test_a_commands_own_options_override_the_reconcilers_settings() -> None:
+    settings = Settings(reconciling={"max_runs": 400})
+    by_hand = policies.reconcile_policy(settings, max_runs=50, stale_threshold_s=0)
+    assert (by_hand.max_runs, by_hand.stale_threshold_s) == (50, 0)
+    assert (policies.reconcile_policy(settings).max_runs, policies.reconcile_policy(settings).stale_threshold_s) == (
+        400,
+        300,
+    )
+
+
+@pytest.mark.parametrize(("share", "calls_per_s"), [(1.0, 15.0), (0.5, 7.5)])
+def test_a_large_pass_leaves_a_quarter_of_the_steady_read_rate_to_others(share: float, calls_per_s: float) -> None:
+    pace = policies.reconcile_policy(Settings(aws={"account_share": share}, reconciling={"interval_s": 60})).pace
+    assert (pace.calls_per_s, pace.spread_s) == (calls_per_s, 48.0)
+
+
 def test_a_state_table_without_a_name_is_switched_off() -> None:
     assert policies.orphan_policy(Settings()).criteria.state_tables == ()
 
@@ -204,6 +230,6 @@ def test_the_executor_lacks_exactly_the_settings_that_are_unset() -> None:
 
 
 def test_a_hung_tick_is_noticed_between_five_minutes_and_an_hour() -> None:
-    schedule = policies.loop_schedule(Settings(launching={"interval_s": 0.5}, orphans={"interval_s": 86400}))
-    deadlines = {each.name: getattr(schedule, each.name).deadline_s for each in dataclasses.fields(schedule)}
+    plans = policies.loop_plans(Settings(launching={"interval_s": 0.5}, orphans={"interval_s": 86400}))
+    deadlines = {name: plan.schedule.deadline_s for name, plan in plans.items()}
     assert deadlines == {"launching": 300, "reconciling": 600, "events": 300, "orphans": 3600}

@@ -1,0 +1,255 @@
+"""Follows the configuration file while the daemon runs: load, check the whole, say what changes, swap; a bad edit changes nothing.
+
+What runs is told by `live.LiveProcess`: first everything is prepared, then swapped. Hints come from the file system and from
+SIGHUP, and the file is looked at every few seconds anyway: a hint that is lost costs seconds, not the edit.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Protocol
+
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+from dagy_control.config import Change, ConfigError, ConfigText, Loaded, Problem, Settings, find_changes
+from dagy_control.config.loading import load_with_sources
+from dagy_control.config.toml_file import read_bytes
+from dagy_control.config.watching import watch
+from dagy_control.errors import DagyError
+from dagy_control.kernel.clock import Clock
+from dagy_control.kernel.drain import Drain
+from dagy_control.kernel.tasks import background
+from dagy_control.kernel.telemetry import log
+
+POLL_S = 5.0
+"""Between two looks at the file when there is no hint: a read of some kilobytes."""
+SETTLE_S = 0.2
+SETTLE_LOOKS_MAX = 25
+"""A file counts as written once two looks, so far apart, agree; after so many it is taken as it is, and looked at again."""
+
+_log = log("dagy.config")
+
+
+class ConfigMetrics:
+    """What became of the configuration, named as Prometheus names its own."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.successful = Gauge(
+            "dagy_config_last_reload_successful",
+            "1 if the configuration as last looked at is in effect, 0 if it was refused.",
+            registry=registry,
+        )
+        self.timestamp = Gauge(
+            "dagy_config_last_reload_success_timestamp_seconds",
+            "When the configuration in effect was taken (Unix time).",
+            registry=registry,
+        )
+        self.hash = Gauge(
+            "dagy_config_hash",
+            "A number that differs with the settings in effect: equal on all replicas with equal settings.",
+            registry=registry,
+        )
+        self.reloads = Counter(
+            "dagy_config_reloads_total",
+            "Changed configurations, by what became of them: taken, unchanged (no setting differs), or refused.",
+            ["result"],
+            registry=registry,
+        )
+        for result in ("taken", "unchanged", "refused"):
+            self.reloads.labels(result)
+
+    def taken(self, settings: Settings, now: datetime) -> None:
+        """These settings are in effect since `now`."""
+        self.successful.set(1)
+        self.timestamp.set(now.timestamp())
+        digest = hashlib.sha256(settings.model_dump_json().encode()).digest()
+        self.hash.set(int.from_bytes(digest[:6], "big"))  # 48 bits: a float holds them exactly
+
+
+class Source(Protocol):
+    """Where the configuration is read from."""
+
+    @property
+    def name(self) -> str:
+        """As people know it."""
+        ...
+
+    async def read(self) -> ConfigText:
+        """The configuration as it is now. Raises `ConfigError` when it cannot be read."""
+        ...
+
+    def hints(self) -> AsyncIterator[None]:
+        """Yields when it may have changed. May end or raise at any time: reading from time to time is enough."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class FileSource:
+    """A local file."""
+
+    path: Path
+    clock: Clock
+
+    @property
+    def name(self) -> str:
+        """As people know it."""
+        return str(self.path)
+
+    async def read(self) -> ConfigText:
+        """The file's bytes once they stand still: an editor that writes in two steps, or removes it for a moment, is waited for."""
+        before = self._look()
+        for _ in range(SETTLE_LOOKS_MAX):
+            await self.clock.sleep(SETTLE_S)
+            after = self._look()
+            if after == before:
+                break
+            before = after
+        if not isinstance(before, ConfigText):
+            raise ConfigError(before)
+        if not before.data.strip():
+            reason, remedy = "is empty", "restore it; a file of comments only means every default"
+            raise ConfigError((Problem(self.name, "", None, reason, remedy),))
+        return before
+
+    def hints(self) -> AsyncIterator[None]:
+        """Changes in the file's folder that concern it."""
+        return watch(self.path)
+
+    def _look(self) -> ConfigText | tuple[Problem, ...]:
+        try:
+            return read_bytes(self.path)
+        except ConfigError as error:
+            return error.problems
+
+
+class Reloader:
+    """Keeps the process to its configuration file. `accept` is `LiveProcess.accept`."""
+
+    def __init__(
+        self,
+        source: Source,
+        environ: Mapping[str, str],
+        current: Loaded,
+        accept: Callable[[Settings], Callable[[], None]],
+        metrics: ConfigMetrics,
+        clock: Clock,
+    ) -> None:
+        self._source = source
+        self._environ = environ
+        self._current = current
+        self._accept = accept
+        self._metrics = metrics
+        self._clock = clock
+        self._look = asyncio.Event()
+        self._asked = False
+        self._seen: ConfigText | tuple[Problem, ...] | None = None
+        self._refusal = ""
+
+    @property
+    def settings(self) -> Settings:
+        """The settings in effect."""
+        return self._current.settings
+
+    def request(self) -> None:
+        """Look at the file now, and say what came of it even if nothing changed. What SIGHUP calls."""
+        self._asked = True
+        self._look.set()
+
+    def state(self) -> str:
+        """For `Health.register_state`: which configuration is in effect, and whether a later one was refused."""
+        return (
+            f"{self._source.name}: the last edit was refused: {self._refusal}" if self._refusal else self._source.name
+        )
+
+    async def run(self, drain: Drain) -> None:
+        """Follow the file until the drain begins. A service for `Supervisor.add`."""
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(background(self._listen(), name="configuration hints"))
+            while not drain.begun:
+                await drain.interrupt(self._next_look())
+                if not drain.begun:
+                    await drain.interrupt(self.look())
+
+    async def look(self) -> None:
+        """Read the configuration; when it has changed, take it or refuse it."""
+        asked, self._asked = self._asked, False
+        try:
+            text = await self._source.read()
+        except ConfigError as error:
+            self._refuse_once(error.problems, error.problems, asked=asked)
+            return
+        except DagyError as error:
+            _log.warning("Configuration cannot be read now", event_type="CONFIG_UNREAD", error=str(error))
+            return
+        if text == self._seen and not asked:
+            return
+        try:
+            loaded = await asyncio.to_thread(load_with_sources, text, self._environ)
+            self._take(loaded)
+        except ConfigError as error:
+            self._refuse_once(error.problems, text, asked=asked)
+        except DagyError as error:
+            problem = Problem(self._source.name, "", None, "cannot be put into effect", str(error))
+            self._refuse_once((problem,), text, asked=asked)
+        else:
+            self._seen = text
+
+    def _take(self, loaded: Loaded) -> None:
+        """Put the settings into effect. Raises `ConfigError` or `Permanent` when that cannot be; then nothing has changed."""
+        changes = find_changes(self.settings, loaded.settings)
+        if restart := [change for change in changes if change.restart]:
+            raise ConfigError(tuple(_needs_restart(change, loaded) for change in restart))
+        swap = self._accept(loaded.settings)
+        swap()
+        self._current, self._refusal = loaded, ""
+        self._metrics.taken(loaded.settings, self._clock.now())
+        self._metrics.reloads.labels("taken" if changes else "unchanged").inc()
+        _log.info(
+            "Configuration taken" if changes else "Configuration unchanged",
+            event_type="CONFIG_TAKEN",
+            source=self._source.name,
+            changes=[str(change) for change in changes],
+        )
+
+    def _refuse_once(
+        self, problems: tuple[Problem, ...], seen: ConfigText | tuple[Problem, ...], *, asked: bool
+    ) -> None:
+        """Say what is wrong, once for each edit; the settings in effect stay."""
+        if seen == self._seen and not asked:
+            return
+        self._seen, self._refusal = seen, str(problems[0])
+        self._metrics.successful.set(0)
+        self._metrics.reloads.labels("refused").inc()
+        _log.error(
+            "Configuration refused; the old one stays in effect",
+            event_type="CONFIG_REFUSED",
+            source=self._source.name,
+            problems=[str(problem) for problem in problems],
+        )
+
+    async def _next_look(self) -> None:
+        async with background(self._look_after(POLL_S), name="configuration poll"):
+            await self._look.wait()
+        self._look.clear()
+
+    async def _look_after(self, seconds: float) -> None:
+        await self._clock.sleep(seconds)
+        self._look.set()
+
+    async def _listen(self) -> None:
+        """Turn hints into looks. Where there are none, polling is enough."""
+        try:
+            async for _ in self._source.hints():
+                self._look.set()
+        except Exception as error:  # noqa: BLE001 - watchfiles raises errors of its own kinds; without hints the poll remains
+            _log.warning("No hints of configuration edits; polling only", event_type="CONFIG_POLLED", error=str(error))
+
+
+def _needs_restart(change: Change, loaded: Loaded) -> Problem:
+    reason = f"changes from {change.before}, but is read only when the service starts"
+    remedy = "restart the service to put it into effect, or take the change back; nothing of this edit is in effect"
+    return Problem(loaded.sources.get(change.key, "default"), change.key, change.after, reason, remedy)
