@@ -1,7 +1,16 @@
 """Work over many items at once, never more than a limit at a time."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Sized
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Iterable,
+    Sized,
+)
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -48,7 +57,41 @@ async def run_bounded(
             outcomes[index] = await _attempt(work, item)
 
     useful = min(limit, len(items)) if isinstance(items, Sized) else limit
-    workers = [start_task(worker(), name=f"{name}-{number}") for number in range(useful)]
+    await _run_workers(worker, useful, source, name=name)
+    return [outcomes[index] for index in sorted(outcomes)]
+
+
+async def consume_bounded(
+    items: Iterable[T] | AsyncIterable[T],
+    work: Callable[[T], Awaitable[None]],
+    *,
+    limit: int,
+    name: str,
+    stop: Callable[[], bool] = _never,
+) -> None:
+    """`run_bounded` for a stream of any length: no item and no outcome is kept.
+
+    The first error, of an item or of `items` itself, ends it: no further item is taken, those under way are finished, and
+    then it is raised.
+    """
+    if limit < 1:
+        raise ValueError(f"{name}: the limit of concurrent items must be at least 1, not {limit}")
+    source = _Source(items, stop)
+
+    async def worker() -> None:
+        async for _, item in source:
+            try:
+                await work(item)
+            except Exception as error:  # noqa: BLE001 - raised by the source once those under way have ended
+                source.fail(error)
+
+    await _run_workers(worker, limit, source, name=name)
+
+
+async def _run_workers(
+    worker: Callable[[], Coroutine[None, None, None]], count: int, source: "_Source[T]", *, name: str
+) -> None:
+    workers = [start_task(worker(), name=f"{name}-{number}") for number in range(count)]
     try:
         await asyncio.gather(*workers)  # a worker cancelled by anybody raises here and takes the others with it
     finally:
@@ -56,7 +99,6 @@ async def run_bounded(
         await source.close()
     if source.error is not None:
         raise source.error
-    return [outcomes[index] for index in sorted(outcomes)]
 
 
 async def _attempt(work: Callable[[T], Awaitable[R]], item: T) -> Outcome[T, R]:
@@ -94,6 +136,10 @@ class _Source(Generic[T]):
                 raise StopAsyncIteration from error
             self._taken += 1
             return self._taken - 1, item
+
+    def fail(self, error: Exception) -> None:
+        """Give no further item; the first error is the one to raise."""
+        self._ended, self.error = True, self.error or error
 
     async def close(self) -> None:
         """End a generator that was stopped early, so that its `finally` runs now and not some day."""

@@ -8,6 +8,9 @@ from typing import Any, Protocol
 from dagy_control.model.launch_failure import LaunchFailure
 from dagy_control.model.tasks import SeenTask
 
+DESCRIBE_MAX = 100
+"""ARNs that one DescribeTasks takes; an empty list is an error (ECS API Reference, DescribeTasks)."""
+
 
 class ReadPriority(IntEnum):
     """Who goes first for the shared read budget; the lower number wins."""
@@ -58,7 +61,10 @@ class Tasks(Protocol):
     async def describe(
         self, cluster: str, arns: Sequence[str], *, priority: ReadPriority, tags: bool = False
     ) -> Described:
-        """Describe any number of tasks of one cluster, 100 a call. Every ARN is in exactly one part of the answer. Safe to repeat."""
+        """Describe any number of tasks of one cluster, `DESCRIBE_MAX` a call. Safe to repeat.
+
+        Every ARN is in exactly one part of the answer.
+        """
         ...
 
     def list_running(self, cluster: str, *, started_by: str | None = None) -> AsyncIterator[Sequence[str]]:

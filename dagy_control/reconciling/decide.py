@@ -1,7 +1,6 @@
-"""What a reconciling pass does with a page of running runs and what ECS says of their tasks. Pure."""
+"""What a reconciling pass does with a chunk of running runs and what ECS says of their tasks. Pure."""
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -10,34 +9,37 @@ from dagy_control.model.failures import RetryPolicy
 from dagy_control.model.outcomes import Ending, Outcome, Sighting, judge
 from dagy_control.model.runs import ActiveRun, RunStatus, StopCause, WorkerResult
 from dagy_control.model.tasks import SeenTask
+from dagy_control.reconciling.pacing import PacePolicy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReconcilePolicy:
     """All that reconciling is told by the configuration. Times in seconds.
 
-    `max_missing_share`: a pass that finds more than this share of its tasks newly lost looks at the wrong cluster or region;
-    it ends none of them. It counts from `missing_share_min_tasks` tasks on.
+    `max_runs`: runs that one pass looks at, 0 for all. `max_missing_share`: a pass that finds more than this share of its tasks
+    newly lost looks at the wrong cluster or region; it ends none of them. It counts from `missing_share_min_tasks` tasks on.
     """
 
     container_name: str
     default_cluster: str
     retry: RetryPolicy = field(default_factory=RetryPolicy)
+    max_runs: int = 0
     stale_threshold_s: float = 300.0
     missing_grace_s: float = 600.0
     start_timeout_s: float = 900.0
     result_linger_s: float = 120.0
     describe_concurrency: int = 4
+    pace: PacePolicy = field(default_factory=PacePolicy)
     max_missing_share: float = 0.5
     missing_share_min_tasks: int = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PageSnapshot:
-    """A page of runs that are due, and what was found for each: by ARN the task, by run how often it was missing in a row.
+class ChunkSnapshot:
+    """Runs that are due, and what was found for each: by ARN the task, by run how often it was missing in a row.
 
     `unreadable`: runs of which ECS or S3 could not be read; they stay as they are. `results`: result objects from S3.
-    `refusal`: why ECS would not describe some of them (a deleted cluster, a missing permission).
+    `refusal`: why ECS would not describe them (a deleted cluster, a missing permission).
     """
 
     runs: Sequence[ActiveRun]
@@ -50,12 +52,16 @@ class PageSnapshot:
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """A run whose attempt is over, by which outcome, from which task (None: ECS has forgotten it) and which result object, if any."""
+    """A run whose attempt is over, by which outcome, from which task and which result object, if any.
+
+    `task` None: ECS has forgotten it, and has said so `observations` times in a row.
+    """
 
     run: ActiveRun
     outcome: Outcome
     task: SeenTask | None
     stored_result: WorkerResult | None = None
+    observations: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,22 +74,37 @@ class Stop:
 
 
 @dataclass(frozen=True, slots=True)
-class PagePlan:
-    """What to do with a page. `lost` are ends for want of any trace of the task: done only after the whole pass has been looked at."""
+class ChunkPlan:
+    """What to do with a chunk.
 
-    ends: Sequence[End]
-    stops: Sequence[Stop]
-    lost: Sequence[End]
-    kept: Counter[str]
+    `lost` are ends for want of any trace of the task: done only after the whole pass has been looked at, and not before S3 has
+    been asked for a result. `missing` counts them, and those missing that may yet appear.
+    """
+
+    ends: Sequence[End] = ()
+    stops: Sequence[Stop] = ()
+    lost: Sequence[End] = ()
+    missing: int = 0
+    unreadable: int = 0
 
 
-def is_due(run: ActiveRun, policy: ReconcilePolicy, now: datetime) -> bool:
-    """Whether a pass looks at the run: old enough, or with something on record that must be enforced at any age."""
-    if run.status is not RunStatus.RUNNING:
-        return False
-    if run.cancel_requested_at is not None or run.stop_cause is not None or _start_is_late(run, policy, now):
-        return True
-    return run.active_since is None or now - run.active_since >= timedelta(seconds=policy.stale_threshold_s)
+def due_filter(policy: ReconcilePolicy, now: datetime) -> Callable[[ActiveRun], bool]:
+    """Whether a pass looks at a run: old enough, or with something on record that must be enforced at any age.
+
+    A function made once a pass, because it is asked of every run there is.
+    """
+    old_since = now - timedelta(seconds=policy.stale_threshold_s)
+    late_since = now - timedelta(seconds=policy.start_timeout_s)
+
+    def is_due(run: ActiveRun) -> bool:
+        if run.status is not RunStatus.RUNNING:
+            return False
+        since = run.active_since
+        if since is None or since <= old_since or run.cancel_requested_at is not None or run.stop_cause is not None:
+            return True
+        return run.started_at is None and since <= late_since
+
+    return is_due
 
 
 def wants_result_object(run: ActiveRun, task: SeenTask | None) -> bool:
@@ -92,36 +113,71 @@ def wants_result_object(run: ActiveRun, task: SeenTask | None) -> bool:
     return over and run.external_id is not None and run.committed_result is None
 
 
-def decide(snapshot: PageSnapshot, policy: ReconcilePolicy, now: datetime) -> PagePlan:
-    """The plan for one page."""
+def decide(snapshot: ChunkSnapshot, policy: ReconcilePolicy, now: datetime) -> ChunkPlan:
+    """The plan for one chunk. A run whose task lives, and on which nothing is on record, costs a few comparisons and no more."""
     ends: list[End] = []
     lost: list[End] = []
     stops: list[Stop] = []
-    kept: Counter[str] = Counter()
+    missing = unreadable = 0
+    tasks, marked = snapshot.tasks, snapshot.unreadable
     for run in snapshot.runs:
-        if run.run_id in snapshot.unreadable:
-            kept["unreadable"] += 1
+        if marked and run.run_id in marked:
+            unreadable += 1
             continue
-        task = snapshot.tasks.get(run.external_id or "")
-        stored_result = snapshot.results.get(run.run_id)
-        outcome = judge(
-            Sighting(
-                run=run,
-                task=task,
-                now=now,
-                container_name=policy.container_name,
-                missing_grace_s=policy.missing_grace_s,
-                missing_observations=snapshot.missing_observations.get(run.run_id, 0),
-                stored_result=stored_result,
-            )
-        )
-        if outcome.ending is not Ending.UNDECIDED:
-            (lost if task is None else ends).append(End(run, outcome, task, stored_result))
-        elif task is not None and (stop := decide_stop(run, task, policy, now)) is not None:
-            stops.append(stop)
-        else:
-            kept[outcome.rule] += 1
-    return PagePlan(tuple(ends), tuple(stops), tuple(lost), kept)
+        task = tasks.get(run.external_id or "")
+        if task is not None and not task.has_ended:
+            if not _is_undisturbed(run) and (stop := decide_stop(run, task, policy, now)) is not None:
+                stops.append(stop)
+            continue
+        end = _judged(snapshot, run, task, policy, now)
+        missing += task is None
+        if end.outcome.ending is not Ending.UNDECIDED:
+            (lost if task is None else ends).append(end)
+    return ChunkPlan(ends, stops, lost, missing, unreadable)
+
+
+def _is_undisturbed(run: ActiveRun) -> bool:
+    """Nothing on record could ask for its task to be stopped: no cancel, no cause, no result, and its worker has started."""
+    return (
+        run.started_at is not None
+        and run.cancel_requested_at is None
+        and run.stop_cause is None
+        and run.result_status is None
+    )
+
+
+def _judged(
+    snapshot: ChunkSnapshot, run: ActiveRun, task: SeenTask | None, policy: ReconcilePolicy, now: datetime
+) -> End:
+    stored_result = snapshot.results.get(run.run_id)
+    observations = snapshot.missing_observations.get(run.run_id, 0)
+    sighting = Sighting(
+        run=run,
+        task=task,
+        now=now,
+        container_name=policy.container_name,
+        missing_grace_s=policy.missing_grace_s,
+        missing_observations=observations,
+        stored_result=stored_result,
+    )
+    return End(run, judge(sighting), task, stored_result, observations)
+
+
+def judged_again(end: End, run: ActiveRun, policy: ReconcilePolicy, now: datetime) -> Outcome | None:
+    """The outcome for a newer record of the run than the one that `end` was decided on; None: the record has gone on."""
+    same_attempt = (run.attempt, run.external_id) == (end.run.attempt, end.run.external_id)
+    if run.status is not RunStatus.RUNNING or not same_attempt:
+        return None
+    sighting = Sighting(
+        run=run,
+        task=end.task,
+        now=now,
+        container_name=policy.container_name,
+        missing_grace_s=policy.missing_grace_s,
+        missing_observations=end.observations,
+        stored_result=end.stored_result,
+    )
+    return judge(sighting)
 
 
 def decide_stop(run: ActiveRun, task: SeenTask, policy: ReconcilePolicy, now: datetime) -> Stop | None:
@@ -140,9 +196,16 @@ def decide_stop(run: ActiveRun, task: SeenTask, policy: ReconcilePolicy, now: da
     return None
 
 
-def too_many_lost(lost: int, looked_at: int, policy: ReconcilePolicy) -> bool:
-    """Whether the share of tasks without a trace is too large to be true."""
-    return looked_at >= policy.missing_share_min_tasks and lost > policy.max_missing_share * looked_at
+def why_held(lost: int, looked_at: int, policy: ReconcilePolicy, *, all_looked_at: bool) -> str:
+    """Why none of the `lost` runs may be ended: too large a share to be true, or too few looked at to tell. "": they may."""
+    if not lost:
+        return ""
+    if looked_at < policy.missing_share_min_tasks:
+        few = f"{looked_at} tasks are too few to tell lost ones from a wrong cluster; look at {policy.missing_share_min_tasks} or more"
+        return "" if all_looked_at else few
+    if lost > policy.max_missing_share * looked_at:
+        return f"{lost} of {looked_at} tasks are missing: too many to be true"
+    return ""
 
 
 def _start_is_late(run: ActiveRun, policy: ReconcilePolicy, now: datetime) -> bool:

@@ -1,7 +1,7 @@
-"""Reads pages of running runs and their tasks, and writes what was decided. Through ports only."""
+"""Reads running runs and their tasks, and writes what was decided. Through ports only."""
 
-from collections import defaultdict
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import replace
 from datetime import datetime
 
@@ -9,32 +9,32 @@ from dagy_control.errors import Conflict, Gone, Permanent
 from dagy_control.kernel.bounded import run_bounded
 from dagy_control.kernel.clock import Clock
 from dagy_control.kernel.record_writer import RecordWriter
+from dagy_control.kernel.retrying import retrying
 from dagy_control.kernel.telemetry import log
 from dagy_control.model.lifecycle import end_attempt, record_stop_cause
-from dagy_control.model.outcomes import Sighting, judge
 from dagy_control.model.runs import ActiveRun, FailureClass, RunChange, RunStatus, WorkerResult
 from dagy_control.model.tasks import SeenTask
 from dagy_control.ports.flows import Results
 from dagy_control.ports.runs import Runs
-from dagy_control.ports.tasks import ReadPriority, Tasks
+from dagy_control.ports.tasks import DESCRIBE_MAX, Described, ReadPriority, Tasks
+from dagy_control.reconciling.chunks import Chunk, Chunks
 from dagy_control.reconciling.decide import (
+    ChunkPlan,
+    ChunkSnapshot,
     End,
-    PagePlan,
-    PageSnapshot,
     ReconcilePolicy,
     Stop,
-    is_due,
+    due_filter,
+    judged_again,
     wants_result_object,
 )
+from dagy_control.reconciling.rotation import Arc
+from dagy_control.reconciling.sightings import MissingSightings
 
 BY = "reconciling"
-DESCRIBE_MAX = 100
 WRITES_IN_FLIGHT = 16
+_NOTHING: Mapping[str, SeenTask] = {}
 _log = log("dagy.reconciling")
-
-
-def _batches(arns: Sequence[str], size: int) -> Iterator[Sequence[str]]:
-    return (arns[start : start + size] for start in range(0, len(arns), size))
 
 
 class ReconcilingEffects:
@@ -46,55 +46,94 @@ class ReconcilingEffects:
         self._results = results
         self._writer = writer
         self._clock = clock
-        self._missing: dict[str, tuple[str | None, int]] = {}
-        self._missing_now: dict[str, tuple[str | None, int]] = {}
+        self.missing = MissingSightings()
 
-    async def pages(self, policy: ReconcilePolicy, now: datetime) -> AsyncGenerator[Sequence[ActiveRun], None]:
-        """The runs that are due, streamed; a run counts as missing twice only if two passes in a row miss it."""
-        self._missing_now = {}
-        async for page in self._runs.active(RunStatus.RUNNING):
-            due = [run for run in page if is_due(run, policy, now)]
-            if due:
+    async def chunks(
+        self, policy: ReconcilePolicy, now: datetime, arc: Arc | None, young: Callable[[int], None]
+    ) -> AsyncGenerator[Chunk, None]:
+        """The runs that are due, in full calls, while the index is still being read; of an `arc` once it has been.
+
+        `young` is told of each page how many running runs were too young to look at.
+        """
+        gathered = Chunks(policy.default_cluster, DESCRIBE_MAX)
+        async with aclosing(self._due(policy, now, young)) as pages:
+            async for due in pages:
+                if arc is not None:
+                    arc.offer(due)
+                    continue
+                gathered.add(due)
+                for chunk in gathered.full():
+                    yield chunk
+        if arc is not None:
+            gathered.add(arc.taken())
+        for chunk in gathered.rest():
+            yield chunk
+
+    async def _due(
+        self, policy: ReconcilePolicy, now: datetime, young: Callable[[int], None]
+    ) -> AsyncGenerator[list[ActiveRun], None]:
+        is_due = due_filter(policy, now)
+        async with aclosing(_closable(self._runs.active(RunStatus.RUNNING))) as pages:
+            async for page in pages:
+                due = list(filter(is_due, page))
+                young(len(page) - len(due))
                 yield due
-        self._missing = self._missing_now
 
-    async def load(self, runs: Sequence[ActiveRun], policy: ReconcilePolicy) -> PageSnapshot:
+    async def look(self, chunk: Chunk) -> ChunkSnapshot:
         """What ECS, and where needed S3, says of these runs. One that cannot be read is marked, and spoils no other.
 
-        Raises `Transient` when ECS cannot be asked now: then there is nothing to say of any.
+        Raises `Transient` when ECS cannot be asked now, after some tries: then there is nothing to say of any.
         """
-        tasks: dict[str, SeenTask] = {}
-        unreadable: set[str] = set()
-        by_cluster: defaultdict[str, list[str]] = defaultdict(list)
+        runs = chunk.runs
+        try:
+            described = await self._described(chunk)
+        except Permanent as refusal:
+            every = frozenset(run.run_id for run in runs)
+            return ChunkSnapshot(
+                runs=runs, tasks=_NOTHING, missing_observations={}, results={}, unreadable=every, refusal=refusal
+            )
+        tasks = {task.arn: task for task in described.tasks}
+        hidden = frozenset(described.unreadable)
+        missing_observations: dict[str, int] = {}
+        over: list[ActiveRun] = []
         for run in runs:
-            if run.external_id:
-                by_cluster[run.cluster or policy.default_cluster].append(run.external_id)
-        groups = [(cluster, arns) for cluster, every in by_cluster.items() for arns in _batches(every, DESCRIBE_MAX)]
-        outcomes = await run_bounded(
-            groups,
-            lambda group: self._tasks.describe(group[0], group[1], priority=ReadPriority.RECONCILE),
-            limit=policy.describe_concurrency,
-            name="describe",
-        )
-        refusal: Permanent | None = None
-        for outcome in outcomes:
-            if isinstance(outcome.error, Permanent):
-                refusal = refusal or outcome.error
-                unreadable.update(outcome.item[1])
-            elif outcome.error is not None:
-                raise outcome.error
-            elif outcome.value is not None:
-                tasks.update((task.arn, task) for task in outcome.value.tasks)
-                unreadable.update(outcome.value.unreadable)
-        shown = [run for run in runs if run.external_id not in unreadable]
-        results, unread = await self._load_results(shown, tasks)
-        return PageSnapshot(
+            task = tasks.get(run.external_id or "")
+            if task is None:
+                if run.external_id not in hidden:
+                    missing_observations[run.run_id] = self.missing.missed(run)
+            else:
+                if self.missing:
+                    self.missing.seen(run.run_id)
+                if task.has_ended:
+                    over.append(run)
+        results, unread = await self._load_results(over, tasks) if over else ({}, set())
+        return ChunkSnapshot(
             runs=runs,
             tasks=tasks,
-            missing_observations=self._observe_missing(run for run in shown if (run.external_id or "") not in tasks),
+            missing_observations=missing_observations,
             results=results,
-            unreadable=frozenset(unread | {run.run_id for run in runs if run.external_id in unreadable}),
-            refusal=refusal,
+            unreadable=frozenset(unread.union(run.run_id for run in runs if run.external_id in hidden)),
+        )
+
+    async def _described(self, chunk: Chunk) -> Described:
+        cluster = chunk.cluster
+        if cluster is None:
+            return Described(tasks=(), missing=())
+        arns = [run.external_id or "" for run in chunk.runs]
+        return await retrying(
+            lambda: self._tasks.describe(cluster, arns, priority=ReadPriority.RECONCILE), self._clock, key=arns[0]
+        )
+
+    async def look_for_results(self, lost: Sequence[End]) -> ChunkSnapshot:
+        """What the workers of lost tasks have left in S3. Asked last, and only of them: nothing else can tell how they ended."""
+        runs = [end.run for end in lost]
+        results, unread = await self._load_results(runs, {})
+        return ChunkSnapshot(
+            runs=runs,
+            tasks=_NOTHING,
+            missing_observations={end.run.run_id: end.observations for end in lost},
+            results=results,
+            unreadable=frozenset(unread),
         )
 
     async def _load_results(
@@ -113,16 +152,8 @@ class ReconcilingEffects:
         found = {outcome.item.run_id: outcome.value for outcome in outcomes if outcome.value is not None}
         return found, {outcome.item.run_id for outcome in outcomes if outcome.error is not None}
 
-    def _observe_missing(self, runs: Iterable[ActiveRun]) -> dict[str, int]:
-        counts: dict[str, int] = {}
-        for run in runs:
-            arn, before = self._missing.get(run.run_id, (run.external_id, 0))
-            counts[run.run_id] = before + 1 if arn == run.external_id else 1
-            self._missing_now[run.run_id] = (run.external_id, counts[run.run_id])
-        return counts
-
     async def apply(
-        self, plan: PagePlan, policy: ReconcilePolicy, stop: Callable[[], bool]
+        self, plan: ChunkPlan, policy: ReconcilePolicy, stop: Callable[[], bool]
     ) -> tuple[list[End], list[Stop], int]:
         """Write the ends, then stop tasks. Gives the ends written, the stops done, and the number of errors."""
         ended = await run_bounded(
@@ -152,21 +183,10 @@ class ReconcilingEffects:
             nonlocal outcome
             now = self._clock.now()
             if run is not end.run:
-                if run.status is not RunStatus.RUNNING or (run.attempt, run.external_id) != (
-                    end.run.attempt,
-                    end.run.external_id,
-                ):
+                newer = judged_again(end, run, policy, now)
+                if newer is None:
                     return None
-                sighting = Sighting(
-                    run=run,
-                    task=end.task,
-                    now=now,
-                    container_name=policy.container_name,
-                    missing_grace_s=policy.missing_grace_s,
-                    missing_observations=self._missing_now.get(run.run_id, (None, 0))[1],
-                    stored_result=end.stored_result,
-                )
-                outcome = judge(sighting)
+                outcome = newer
             return end_attempt(
                 run, outcome, policy.retry, task=end.task, container_name=policy.container_name, now=now, by=BY
             )
@@ -176,6 +196,7 @@ class ReconcilingEffects:
             # The index does not tell with what size it ran.
             start = await self._runs.get(end.run.run_id) or end.run
         written, _ = await self._writer.settle(start, decide_again)
+        self.missing.seen(end.run.run_id)
         if written is None:
             return None
         _log.info(
@@ -204,3 +225,13 @@ class ReconcilingEffects:
             return False
         _log.info("task stopped", run_id=run.run_id, task_arn=run.external_id, cause=stop.cause, why=stop.reason)
         return True
+
+
+async def _closable(pages: AsyncIterator[Sequence[ActiveRun]]) -> AsyncGenerator[Sequence[ActiveRun], None]:
+    """The port's pages as something that can be closed, so that a pass that ends early leaves no read under way."""
+    try:
+        async for page in pages:
+            yield page
+    finally:
+        if isinstance(pages, AsyncGenerator):
+            await pages.aclose()

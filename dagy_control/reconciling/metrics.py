@@ -1,17 +1,22 @@
 """Reconciling's Prometheus objects and its summary."""
 
 from collections import Counter as Counts
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from dagy_control.reconciling.decide import End
 
 
 @dataclass(slots=True)
 class PassSummary:
-    """One pass in figures: what the log line and the manual command show."""
+    """One pass in figures: what the log line and the manual command show.
+
+    `skipped_young`: running runs under the stale threshold, not looked at. `missing`: tasks that ECS did not show, young ones
+    too. `held`: why no lost run was ended, "" when nothing was held; not among the figures.
+    """
 
     checked: int = 0
     updated: int = 0
@@ -21,8 +26,9 @@ class PassSummary:
     errors: int = 0
     by_outcome: Counts[str] = field(default_factory=Counts)
     duration_seconds: float = 0.0
+    held: str = ""
 
-    def count_ends(self, ends: list[End]) -> None:
+    def count_ends(self, ends: Sequence[End]) -> None:
         """Add written ends, by their class or status."""
         self.updated += len(ends)
         self.by_outcome.update(str(end.outcome.failure_class or end.outcome.ending) for end in ends)
@@ -42,7 +48,7 @@ class PassSummary:
 
 
 class ReconcilingMetrics:
-    """Counts of passes, checked runs and ends by outcome."""
+    """Passes: how long, how far behind, checked runs and ends by outcome."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._checked = Counter("dagy_reconcile_checked", "Runs compared with ECS.", registry=registry)
@@ -58,8 +64,22 @@ class ReconcilingMetrics:
             registry=registry,
         )
 
-    def record(self, summary: PassSummary, *, held: bool) -> None:
-        """One pass."""
+        self._duration = Histogram(
+            "dagy_reconcile_pass_duration_seconds",
+            "How long a pass took.",
+            registry=registry,
+            buckets=(0.05, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300),
+        )
+        self._lag = Gauge(
+            "dagy_reconcile_lag_seconds",
+            "At the end of the last pass: seconds since the pass (or rotation) began that last looked at every due run.",
+            registry=registry,
+        )
+
+    def record(self, summary: PassSummary, *, held: bool, lag_s: float) -> None:
+        """One pass, a failed one too."""
+        self._duration.observe(summary.duration_seconds)
+        self._lag.set(lag_s)
         self._checked.inc(summary.checked)
         self._stopped.inc(summary.stopped)
         self._errors.inc(summary.errors)

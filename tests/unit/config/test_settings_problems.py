@@ -274,6 +274,15 @@ def problems_of(folder: Path, text: str | None, environ: dict[str, str] | None =
             id="missing grace",
         ),
         pytest.param(
+            "[reconciling]\nmax_runs = 9",
+            "dagy.toml:2",
+            "reconciling.max_runs",
+            "9",
+            "is below reconciling.missing_share_min_tasks, which is 10: a pass too small to tell",
+            "0 for all runs",
+            id="a pass too small to judge",
+        ),
+        pytest.param(
             "[launching]\nnot_found_grace_s = 1",
             "dagy.toml:2",
             "launching.not_found_grace_s",

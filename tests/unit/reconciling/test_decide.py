@@ -1,4 +1,4 @@
-"""What a reconciling pass does with a page of running runs."""
+"""What a reconciling pass does with a chunk of running runs."""
 
 from typing import Any
 
@@ -7,13 +7,13 @@ import pytest
 from dagy_control.model.runs import ActiveRun, ResultStatus, Run, RunStatus, StopCause
 from dagy_control.model.tasks import SeenTask
 from dagy_control.reconciling.decide import (
-    PagePlan,
-    PageSnapshot,
+    ChunkPlan,
+    ChunkSnapshot,
     ReconcilePolicy,
     decide,
-    is_due,
-    too_many_lost,
+    due_filter,
     wants_result_object,
+    why_held,
 )
 from tests.builders import (
     ARN,
@@ -38,9 +38,9 @@ FAILURE = committed(result(ResultStatus.FAILED))
 CANCEL = {"cancel_requested_at": ago(1)}
 
 
-def plan(run: ActiveRun, *tasks: SeenTask, **values: Any) -> PagePlan:
+def plan(run: ActiveRun, *tasks: SeenTask, **values: Any) -> ChunkPlan:
     defaults: dict[str, Any] = {"missing_observations": {}, "results": {}, "unreadable": frozenset()}
-    snapshot = PageSnapshot(runs=[run], tasks={task.arn: task for task in tasks}, **{**defaults, **values})
+    snapshot = ChunkSnapshot(runs=[run], tasks={task.arn: task for task in tasks}, **{**defaults, **values})
     return decide(snapshot, POLICY, NOW)
 
 
@@ -57,15 +57,15 @@ def plan(run: ActiveRun, *tasks: SeenTask, **values: Any) -> PagePlan:
     ],
 )
 def test_a_pass_looks_at_a_run(run: ActiveRun, due: bool) -> None:
-    assert is_due(run, POLICY, NOW) == due
+    assert due_filter(POLICY, NOW)(run) == due
 
 
 def test_a_late_start_is_due_whatever_the_stale_threshold() -> None:
     policy = ReconcilePolicy(
         container_name=WORKER, default_cluster=CLUSTER, stale_threshold_s=9000, start_timeout_s=900
     )
-    assert is_due(running(for_s=900, started_at=None), policy, NOW)
-    assert not is_due(running(for_s=899, started_at=None), policy, NOW)
+    assert due_filter(policy, NOW)(running(for_s=900, started_at=None))
+    assert not due_filter(policy, NOW)(running(for_s=899, started_at=None))
 
 
 @pytest.mark.parametrize(
@@ -125,23 +125,36 @@ def test_a_stored_result_decides_and_travels_with_its_end() -> None:
 
 
 @pytest.mark.parametrize(
-    ("values", "tasks", "reason"),
+    ("values", "tasks", "counted"),
     [
-        pytest.param({"unreadable": frozenset({"r1"})}, [stopped(running(), 0)], "unreadable", id="S3 could not be read"),
-        pytest.param({"unreadable": frozenset({"r1"}), "missing_observations": {"r1": 9}}, [], "unreadable", id="ECS would not look"),
-        pytest.param({"missing_observations": {"r1": 1}}, [], "missing_young", id="missing once"),
-        pytest.param({}, [task_of(running())], "not_ended", id="running"),
-        pytest.param({}, [stopped(running(), arn=ARN, started_by="dagy/r1/9")], "another_task", id="of another attempt"),
+        pytest.param({"unreadable": frozenset({"r1"})}, [stopped(running(), 0)], (0, 1), id="S3 could not be read"),
+        pytest.param({"unreadable": frozenset({"r1"}), "missing_observations": {"r1": 9}}, [], (0, 1), id="ECS would not look"),
+        pytest.param({"missing_observations": {"r1": 1}}, [], (1, 0), id="missing once"),
+        pytest.param({}, [task_of(running())], (0, 0), id="running"),
+        pytest.param({}, [stopped(running(), arn=ARN, started_by="dagy/r1/9")], (0, 0), id="of another attempt"),
     ],
 )  # fmt: skip
-def test_what_is_not_known_is_left_alone(values: dict[str, Any], tasks: list[SeenTask], reason: str) -> None:
+def test_what_is_not_known_is_left_alone(
+    values: dict[str, Any], tasks: list[SeenTask], counted: tuple[int, int]
+) -> None:
     decided = plan(running(), *tasks, **values)
-    assert (decided.ends, decided.stops, decided.lost, decided.kept) == ((), (), (), {reason: 1})
+    assert decided == ChunkPlan([], [], [], *counted)
 
 
 @pytest.mark.parametrize(
-    ("lost", "looked_at", "too_many"),
-    [(9, 9, False), (5, 10, False), (6, 10, True), (10, 10, True), (0, 1000, False), (501, 1000, True)],
+    ("lost", "looked_at", "all_looked_at", "held"),
+    [
+        pytest.param(9, 9, True, "", id="few runs, all of them looked at"),
+        pytest.param(1, 9, False, "too few to tell", id="few of many runs looked at: even one may be a sign"),
+        pytest.param(0, 9, False, "", id="few of many, none lost"),
+        pytest.param(5, 10, True, "", id="half"),
+        pytest.param(6, 10, True, "6 of 10 tasks are missing", id="more than half"),
+        pytest.param(5, 10, False, "", id="half of a part"),
+        pytest.param(6, 10, False, "6 of 10 tasks are missing", id="more than half of a part"),
+        pytest.param(501, 1000, True, "too many to be true", id="more than half of many"),
+    ],
 )
-def test_a_share_too_large_to_be_true(lost: int, looked_at: int, too_many: bool) -> None:
-    assert too_many_lost(lost, looked_at, POLICY) == too_many
+def test_a_share_too_large_to_be_true_is_held(lost: int, looked_at: int, all_looked_at: bool, held: str) -> None:
+    why = why_held(lost, looked_at, POLICY, all_looked_at=all_looked_at)
+    assert held in why
+    assert bool(why) == bool(held)

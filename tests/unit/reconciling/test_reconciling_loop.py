@@ -252,12 +252,19 @@ async def test_an_unreadable_s3_is_undecided_not_lost() -> None:
 
 async def test_a_failed_describe_ends_nothing_and_loses_nothing() -> None:
     world = World(running(), tasks=[stopped(running())])
-    world.tasks.next_error("describe", Transient("throttled", throttled=True))
+    world.tasks.next_error("describe", Transient("throttled", throttled=True), times=4)
     with pytest.raises(Transient):
         await world.reconcile()
     assert world.run.status is RunStatus.RUNNING
     await world.reconcile()
     assert world.run.status is RunStatus.FAILED
+
+
+async def test_a_throttled_describe_is_repeated_within_the_pass() -> None:
+    world = World(running(), tasks=[stopped(running())])
+    world.tasks.next_error("describe", Transient("throttled", throttled=True), times=3)
+    summary = await world.reconcile()
+    assert (summary.updated, summary.errors, world.tasks.calls.count("describe")) == (1, 0, 4)
 
 
 class GoneCluster(FakeTasks):
@@ -323,26 +330,29 @@ async def test_a_drain_does_not_wait_for_the_reads_of_a_page() -> None:
 
 
 class FlickeringLease(FakePermit):
-    """Held when asked for the first time, not the second, and held again ever after."""
+    """Held but for the one time when it is asked after the first describe."""
 
-    def __init__(self) -> None:
+    def __init__(self, tasks: FakeTasks) -> None:
         super().__init__()
-        self.asked = 0
+        self._tasks = tasks
+        self._flickered = False
 
     @property
     @override
     def held(self) -> bool:
-        self.asked += 1
-        return self.asked != 2
+        lost_now = not self._flickered and bool(self._tasks.described)
+        self._flickered = self._flickered or lost_now
+        return not lost_now
 
 
 async def test_a_pass_cut_short_by_a_lost_lease_ends_no_missing_run_even_if_the_lease_comes_back() -> None:
-    runs = many(4)
-    world = World(*runs, page_size=1, missing_share_min_tasks=100)
+    world = World(*many(250), missing_share_min_tasks=1000, describe_concurrency=1)
     await world.reconcile()
-    tick = replace(tick_at(world.clock), permit=FlickeringLease())
-    summary = await world.clock.run(world.loop.reconcile(tick))
-    assert (summary.checked, summary.missing, world.runs.writes) == (1, 1, [])
+    world.tasks.described.clear()
+    summary = await world.clock.run(
+        world.loop.reconcile(replace(tick_at(world.clock), permit=FlickeringLease(world.tasks)))
+    )
+    assert (summary.checked, summary.missing, world.runs.writes) == (100, 100, [])
     await world.reconcile()
     assert {run.status for run in world.runs.records.values()} == {RunStatus.FAILED}
 
