@@ -3,7 +3,9 @@
 The model counts in AWS's documented buckets (ECS API Reference, "Request throttling"; Fargate service quotas).
 """
 
+import asyncio
 from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from itertools import count
 from typing import Any, cast
@@ -14,9 +16,10 @@ from prometheus_client import CollectorRegistry
 from dagy_control.adapters.ecs_tasks import EcsTasks
 from dagy_control.errors import Transient
 from dagy_control.kernel.drain import Drain
+from dagy_control.kernel.leases import KeptLease, LeaseHolder, LeaseMetrics
 from dagy_control.kernel.limiter import AWS_BUCKETS, Bucket, Limiter
 from dagy_control.kernel.record_writer import RecordWriter
-from dagy_control.kernel.tasks import background
+from dagy_control.kernel.tasks import background, end_tasks, start_task
 from dagy_control.kernel.telemetry import LoopMetrics
 from dagy_control.kernel.ticker import Ticker, TickPolicy
 from dagy_control.launching.decide import LaunchPolicy
@@ -30,12 +33,15 @@ from dagy_control.model.runs import Run, RunStatus
 from dagy_control.model.tasks import TaskIdentity
 from tests.builders import CLUSTER, INSTALLATION, a_run, target
 from tests.fakes.clock import VirtualClock
+from tests.fakes.leases import FakeLeases
 from tests.fakes.runs import FakeRuns
 from tests.simulation.ports import SimCalls, translated
 from tests.simulation.scenario import worker_definition
 
 RUNS = 1000
 ROUND_TRIP_S = 0.08
+LEASE_S = 30.0
+LEASE_MIN_S = 1.0  # the least that the configuration allows: hand-overs of a fraction of a second
 SPOT_AND_ON_DEMAND = {"FARGATE_SPOT": 70, "FARGATE": 30}
 
 
@@ -48,26 +54,19 @@ def buckets_own_time_s(runs: int, *, rate_taken_per_s: float = 0.0) -> float:
 class Account:
     """One AWS account: ECS behind a network, one or more daemons, and somebody else who launches too."""
 
-    def __init__(self, runs: int, *, replicas: int = 1) -> None:
+    def __init__(self, runs: int, *, replicas: int = 1, leases: bool = False, lease_s: float = LEASE_S) -> None:
         self.clock = VirtualClock()
         self.model = EcsModel()
         self.model.registry.create_cluster(CLUSTER)
         self.model.registry.register(worker_definition(), self.clock.now())
         self.runs = FakeRuns(*(a_run(run_id=f"run-{number:04}", version=1) for number in range(runs)), page_size=1000)
+        self.leases = FakeLeases() if leases else None
+        self.lease_s = lease_s
+        self.launched_by: dict[str, str] = {}
         self.throttles: Counter[str] = Counter()
-        self.replicas = [self._replica(f"daemon-{number}", 1 / replicas) for number in range(replicas)]
-
-    def _replica(self, name: str, share: float) -> Ticker:
-        client = cast("Any", Client(self, name))
-        tasks = EcsTasks(client, cast("Any", SimCalls()), Limiter(self.clock, share=share))
-        policy = LaunchPolicy(target=target(task_definition="dagy-worker", provider_weights=SPOT_AND_ON_DEMAND))
-        numbers = count(1)
-        writer = RecordWriter(self.runs, self.clock, lambda: f"{name}-{next(numbers)}")
-        effects = LaunchingEffects(self.runs, tasks, writer, self.clock)
-        loop = LaunchingLoop(policy, effects, LaunchingMetrics(CollectorRegistry()))
-        return Ticker(
-            loop, TickPolicy(interval_s=1.0), self.clock, LoopMetrics(CollectorRegistry()), seed=f"{name}-{share}"
-        )
+        self.replicas = [
+            Replica(self, f"daemon-{number}", share=1.0 if leases else 1 / replicas) for number in range(replicas)
+        ]
 
     async def compete(self, rate_per_s: float) -> None:
         """Another program of the same account, which launches tasks of its own and repeats nothing."""
@@ -79,19 +78,28 @@ class Account:
                 await client.run_task(**request, clientToken=f"competitor-{number}", startedBy="somebody-else")
             await self.clock.sleep(1 / rate_per_s - ROUND_TRIP_S)
 
-    async def launch_all(self, *, limit_s: float) -> float:
-        """Seconds until every run has its task."""
-        drain, began = Drain(), self.clock.monotonic()
-        services = [background(each.run(drain), name="launching") for each in self.replicas]
-        for service in services:
-            await service.__aenter__()
+    async def launch_all(
+        self, *, limit_s: float, then: Mapping[float, Callable[[], Awaitable[None]]] | None = None
+    ) -> float:
+        """Seconds until every run has its task. `then`: what is done when so many seconds have passed."""
+        began, then = self.clock.monotonic(), dict(then or {})
+        for each in self.replicas:
+            each.start()
         while any(run.status is not RunStatus.RUNNING for run in self.runs.records.values()):
-            assert self.clock.monotonic() - began < limit_s, self.statuses()
+            passed_s = self.clock.monotonic() - began
+            assert passed_s < limit_s, self.statuses()
+            for due_s in [each for each in then if each <= passed_s]:
+                await then.pop(due_s)()
             await self.clock.advance(0.1)
         took_s = self.clock.monotonic() - began
-        for service in services:
-            await service.__aexit__(None, None, None)
+        for each in self.replicas:
+            await each.kill()
         return took_s
+
+    @property
+    def holder(self) -> "Replica":
+        """Who launches."""
+        return next(each for each in self.replicas if each.lease is not None and each.lease.held)
 
     def statuses(self) -> Counter[RunStatus]:
         return Counter(run.status for run in self.runs.records.values())
@@ -100,6 +108,55 @@ class Account:
         """How many tasks each of our runs has."""
         identities = [TaskIdentity.parse(task.started_by) for task in self.model.tasks.values()]
         return Counter(each.run_id for each in identities if each is not None and each.installation == INSTALLATION)
+
+
+class Replica:
+    """One daemon's launching: its own limiter, and its lease where there are leases."""
+
+    def __init__(self, account: Account, name: str, *, share: float) -> None:
+        self._account = account
+        self.limiter = Limiter(account.clock, share=share)
+        tasks = EcsTasks(cast("Any", Client(account, name)), cast("Any", SimCalls()), self.limiter)
+        policy = LaunchPolicy(target=target(task_definition="dagy-worker", provider_weights=SPOT_AND_ON_DEMAND))
+        numbers = count(1)
+        writer = RecordWriter(account.runs, account.clock, lambda: f"{name}-{next(numbers)}")
+        effects = LaunchingEffects(account.runs, tasks, writer, account.clock)
+        loop = LaunchingLoop(policy, effects, LaunchingMetrics(CollectorRegistry()))
+        self.lease: KeptLease | None = None
+        if account.leases is not None:
+            holder = LeaseHolder(
+                name=name,
+                lease_s=account.lease_s,
+                new_nonce=lambda: f"{name}-nonce-{next(numbers)}",
+                on_taken=self.limiter.empty,
+            )
+            metrics = LeaseMetrics(CollectorRegistry())
+            self.lease = KeptLease("launching", account.leases, account.clock, holder, metrics)
+        self._ticker = Ticker(
+            loop,
+            TickPolicy(interval_s=1.0),
+            account.clock,
+            LoopMetrics(CollectorRegistry()),
+            seed=f"{name}-{share}",
+            permit=self.lease,
+        )
+        self._drain, self._lease_drain = Drain(), Drain()
+        self._services: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        self._services = [start_task(self._ticker.run(self._drain), name="launching")]
+        if self.lease is not None:
+            self._services.append(start_task(self.lease.keep(self._lease_drain), name="lease"))
+
+    async def drain(self) -> None:
+        """SIGTERM: the loop ends between two effects, then the lease is given back."""
+        for drain, service in zip((self._drain, self._lease_drain), self._services, strict=False):
+            drain.begin()
+            await self._account.clock.run(service)
+
+    async def kill(self) -> None:
+        """SIGKILL: nothing is given back."""
+        await end_tasks(*self._services)
 
 
 class Client:
@@ -115,10 +172,13 @@ class Client:
         out_s = ROUND_TRIP_S * hashed_fraction(self._name, self._calls)
         await account.clock.sleep(out_s)
         try:
-            return account.model.handle("RunTask", request, account.clock.now())
+            answer = account.model.handle("RunTask", request, account.clock.now())
         except EcsError as error:
             account.throttles[self._name] += error.code == "ThrottlingException"
             raise translated("RunTask", error) from error
+        else:
+            account.launched_by[request["startedBy"]] = self._name
+            return answer
         finally:
             await account.clock.sleep(ROUND_TRIP_S - out_s)
 
@@ -128,22 +188,45 @@ def first_try(run: Run) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("replicas", "times"),
+    ("replicas", "leases", "times"),
     [
-        pytest.param(1, 1.1, id="one launches, as with leases"),
-        pytest.param(2, 1.6, id="two without leases want the same runs, each with half the budget"),
-        pytest.param(3, 2.0, id="three"),
+        pytest.param(1, False, 1.1, id="one alone"),
+        pytest.param(2, True, 1.1, id="two with leases: one launches, with all of the budget"),
+        pytest.param(3, True, 1.1, id="three with leases"),
+        pytest.param(2, False, 1.6, id="two without leases want the same runs, each with half the budget"),
+        pytest.param(3, False, 2.0, id="three without leases"),
     ],
 )
 async def test_a_thousand_runs_are_launched_in_the_buckets_own_time_without_a_throttle(
-    replicas: int, times: float
+    replicas: int, times: float, *, leases: bool
 ) -> None:
-    account = Account(RUNS, replicas=replicas)
+    account = Account(RUNS, replicas=replicas, leases=leases)
     took_s = await account.launch_all(limit_s=300)
     assert took_s <= times * buckets_own_time_s(RUNS)
     assert account.throttles.total() == 0
     assert account.tasks_made() == dict.fromkeys(account.runs.records, 1)
     assert all(map(first_try, account.runs.records.values()))
+
+
+@pytest.mark.parametrize("lease_s", [LEASE_S, LEASE_MIN_S], ids=["the usual lease", "the shortest lease"])
+@pytest.mark.parametrize("after_s", [1.0, 20.0])
+@pytest.mark.parametrize("how", [Replica.drain, Replica.kill], ids=["drained", "killed"])
+async def test_a_hand_over_in_the_middle_of_a_thousand_runs_is_answered_by_no_throttle(
+    how: Callable[[Replica], Awaitable[None]], after_s: float, lease_s: float
+) -> None:
+    """What the account's buckets hold may just have been spent by the one before: the next one begins with none of it."""
+    account = Account(RUNS, replicas=2, leases=True, lease_s=lease_s)
+
+    async def hand_over() -> None:
+        await how(account.holder)
+
+    took_s = await account.launch_all(limit_s=300, then={after_s: hand_over})
+    settled_s = LaunchPolicy(target=target()).reply_timeout_s if how is Replica.kill else 0.0
+    assert took_s <= 1.1 * buckets_own_time_s(RUNS) + lease_s + settled_s
+    assert account.throttles.total() == 0
+    assert len(set(account.launched_by.values())) == 2, "both have launched"
+    assert account.tasks_made() == dict.fromkeys(account.runs.records, 1)
+    assert all(run.launch_try == 1 for run in account.runs.records.values())
 
 
 async def test_with_a_competitor_for_half_of_the_account_none_fails_and_none_is_made_twice() -> None:

@@ -29,9 +29,13 @@ class Replica:
         self.registry = CollectorRegistry()
         self.drain = Drain()
         nonces = count(1)
-        holder = LeaseHolder(name, LEASE_S, lambda: f"{name}-{next(nonces)}")
+        self.taken = 0
+        holder = LeaseHolder(name, LEASE_S, lambda: f"{name}-{next(nonces)}", self._on_taken)
         self.keeper = LeaseKeeper(leases, clock, holder, LeaseMetrics(self.registry))
         self.lease = self.keeper.keep(NAME)
+
+    def _on_taken(self) -> None:
+        self.taken += 1
 
     def metric(self, name: str, **labels: str) -> float | None:
         return self.registry.get_sample_value(name, {"lease": NAME, **labels})
@@ -101,6 +105,16 @@ async def test_giving_back_sets_the_flag_and_the_next_one_takes_it_at_its_next_l
             assert bench.me.metric("dagy_lease_takeovers_total", **{"from": "released"}) == 1
             assert heir.metric("dagy_lease_lost_total") == 0
     assert bench.record.released
+
+
+async def test_each_taking_of_a_lease_is_told_once_and_no_renewal_is() -> None:
+    bench = Bench()
+    heir = bench.replica("heir")
+    async with bench.me.running():
+        await bench.clock.advance(2 * LEASE_S)
+        assert bench.me.taken == 1
+    async with heir.running():
+        assert (bench.me.taken, heir.taken) == (1, 1)
 
 
 @pytest.mark.parametrize("their_lease_s", [10, LEASE_S, 90], ids=["shorter than ours", "like ours", "longer than ours"])

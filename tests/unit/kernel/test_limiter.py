@@ -172,6 +172,14 @@ async def test_the_rate_never_falls_to_nothing() -> None:
     assert bench.limiter.rate(Bucket.ECS_READ) >= 19 * 0.05
 
 
+async def test_who_takes_over_from_another_process_begins_with_nothing_saved_at_the_full_rate() -> None:
+    bench = Bench()
+    bench.limiter.empty()
+    assert {bench.limiter.level(bucket) for bucket in bench.limiter.buckets} == {0}
+    await bench.clock.advance(1)
+    assert bench.limiter.level(Bucket.ECS_READ) == pytest.approx(19)
+
+
 async def test_a_waiter_finds_out_that_a_throttle_came_while_it_waited() -> None:
     bench = Bench(_one_a_second(Bucket.ECS_READ))
     await bench.empty(READ)
