@@ -2,15 +2,15 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from dagy_control.adapters.attributes import Item, UnreadableRecord, to_value
+from dagy_control.adapters.active_items import ACTIVE_PAGE, ActivePage, active_run
+from dagy_control.adapters.attributes import to_value
 from dagy_control.adapters.calls import CallNamer
-from dagy_control.adapters.run_codec import read_active_run
+from dagy_control.adapters.hot_answers import answered_as
 from dagy_control.kernel.tasks import end_tasks, start_task
-from dagy_control.kernel.telemetry import log
 from dagy_control.model.runs import ActiveRun, RunStatus, active_keys
 from dagy_control.model.tables import ACTIVE_INDEX
 
@@ -21,15 +21,13 @@ SHARDS_AT_ONCE = 4
 PAGE_MAX = 1000
 """Items a page. A full 1 MB page of these small items would be several thousand, and parsing it would stall the event loop."""
 
-_LOG = log(__name__)
-
 
 @dataclass(frozen=True, slots=True)
 class _Place:
     """Where to go on: a shard, the key after which its next page begins (None: its start), and how many items may still come."""
 
     key: str
-    after: dict[str, Any] | None
+    after: Mapping[str, Any] | None
     left: int | None
 
 
@@ -45,7 +43,7 @@ class ActivePages:
     async def read(self, status: RunStatus, *, executor: str, limit: int | None) -> AsyncIterator[Sequence[ActiveRun]]:
         """Pages in no order among shards, oldest first within one. Any page's error ends the listing by raising."""
         waiting = deque(_Place(key, None, limit) for key in active_keys(executor, status))
-        under_way: list[asyncio.Task[tuple[Sequence[Item], _Place | None]]] = []
+        under_way: list[asyncio.Task[tuple[ActivePage, _Place | None]]] = []
         try:
             while waiting or under_way:
                 while waiting and len(under_way) < SHARDS_AT_ONCE:
@@ -54,11 +52,11 @@ class ActivePages:
                 await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
                 done = next(task for task in under_way if task.done())
                 under_way.remove(done)
-                items, following = done.result()
+                page, following = done.result()
                 if following is not None:
                     waiting.appendleft(following)
-                if runs := [run for item in items if (run := _readable(item)) is not None]:
-                    yield runs
+                if page["Items"]:
+                    yield [active_run(item, executor=executor, status=status) for item in page["Items"]]
         finally:
             await end_tasks(*under_way)
 
@@ -81,7 +79,7 @@ class ActivePages:
             request["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
         return found
 
-    async def _page(self, place: _Place) -> tuple[Sequence[Item], _Place | None]:
+    async def _page(self, place: _Place) -> tuple[ActivePage, _Place | None]:
         size = self._page_max if place.left is None else min(self._page_max, place.left)
         request: dict[str, Any] = {
             "TableName": self._table,
@@ -92,18 +90,9 @@ class ActivePages:
         }
         if place.after is not None:
             request["ExclusiveStartKey"] = place.after
-        with self._call("Query"):
+        with self._call("Query"), answered_as(ACTIVE_PAGE):
             answer: Any = await self._client.query(**request)
-        items: Sequence[Item] = answer["Items"]
-        left = None if place.left is None else place.left - len(items)
-        after = answer.get("LastEvaluatedKey")
-        return items, None if after is None or left == 0 else _Place(place.key, after, left)
-
-
-def _readable(item: Item) -> ActiveRun | None:
-    """The run; None, with an error in the log, for one that nobody can judge: it must not hide the others of its page."""
-    try:
-        return read_active_run(item)
-    except UnreadableRecord as error:
-        _LOG.error("Run record cannot be read", event_type="RUN_UNREADABLE", run_id=error.key, problem=str(error))
-        return None
+        page: ActivePage = answer
+        left = None if place.left is None else place.left - len(page["Items"])
+        after = page.get("LastEvaluatedKey")
+        return page, None if after is None or left == 0 else _Place(place.key, after, left)

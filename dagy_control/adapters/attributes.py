@@ -105,7 +105,13 @@ def read_moment(value: Value) -> datetime:
     """ISO 8601 (UTC when it names no zone), or a number: epoch seconds."""
     if "N" in value:
         return datetime.fromtimestamp(float(value["N"]), UTC)
-    moment = datetime.fromisoformat(value["S"])
+    return in_utc(datetime.fromisoformat(value["S"]))
+
+
+def in_utc(moment: datetime) -> datetime:
+    """The same moment in UTC; a time without a zone is UTC."""
+    if moment.tzinfo is UTC:
+        return moment
     return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 

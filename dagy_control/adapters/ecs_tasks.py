@@ -4,7 +4,8 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from dagy_control.adapters.calls import AwsCalls
-from dagy_control.adapters.ecs_reading import seen_task
+from dagy_control.adapters.ecs_reading import DESCRIBE_TASKS, LIST_TASKS, TasksShown, seen_task
+from dagy_control.adapters.hot_answers import answered_as
 from dagy_control.adapters.launch_failures import judge_failures, judge_refusal
 from dagy_control.errors import Conflict, Gone, Permanent, Transient
 from dagy_control.kernel.bounded import run_bounded
@@ -12,13 +13,10 @@ from dagy_control.kernel.limiter import Bucket, Limiter, Priority
 from dagy_control.model.launch_failure import LaunchFailure, LaunchFailureKind
 from dagy_control.model.resources import CapacityProvider
 from dagy_control.model.runs import FailureClass
-from dagy_control.ports.tasks import Described, ReadPriority, Started
+from dagy_control.ports.tasks import DESCRIBE_MAX, Described, ReadPriority, Started
 
 if TYPE_CHECKING:
     from types_aiobotocore_ecs import ECSClient
-
-DESCRIBE_MAX = 100
-"""ARNs that one DescribeTasks takes; an empty list is an error (ECS API Reference, DescribeTasks)."""
 
 REASON_MAX_CHARACTERS = 255
 """Longer stop reasons are cut: people read the beginning."""
@@ -95,7 +93,7 @@ class EcsTasks:
         while True:
             await self._limiter.acquire(_READ, priority)
             try:
-                with self._call("ListTasks"):
+                with self._call("ListTasks"), answered_as(LIST_TASKS):
                     answer: Any = await self._client.list_tasks(**request)
             except Transient as error:
                 self._noted(error, _READ)
@@ -126,7 +124,7 @@ class EcsTasks:
         if tags:
             request["include"] = ["TAGS"]
         try:
-            with self._call("DescribeTasks"):
+            with self._call("DescribeTasks"), answered_as(DESCRIBE_TASKS):
                 answer: Any = await self._client.describe_tasks(**request)
         except Transient as error:
             self._noted(error, _READ)
@@ -169,9 +167,9 @@ def _adopted(error: Conflict) -> Started:
     return Started(arns[0], replayed=True)
 
 
-def _described(arns: Sequence[str], answer: Mapping[str, Any]) -> Described:
+def _described(arns: Sequence[str], answer: TasksShown) -> Described:
     tasks = [seen_task(shown) for shown in answer.get("tasks", ())]
-    missing = [each["arn"] for each in answer.get("failures", ()) if each.get("reason") == "MISSING"]
+    missing = [each.arn for each in answer.get("failures", ()) if each.arn and each.reason == "MISSING"]
     told = {task.arn for task in tasks} | set(missing)
     return Described(tasks=tasks, missing=missing, unreadable=[arn for arn in arns if arn not in told])
 

@@ -26,7 +26,6 @@ from dagy_control.adapters.attributes import (
     to_value,
 )
 from dagy_control.model.runs import (
-    ActiveRun,
     FailureClass,
     ResultStatus,
     Run,
@@ -35,11 +34,11 @@ from dagy_control.model.runs import (
     Transition,
     active_key,
 )
-from dagy_control.model.tables import flow_key, split_flow_key
+from dagy_control.model.tables import flow_key
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-_HANDWRITTEN: Mapping[str, Any] = {
+HANDWRITTEN: Mapping[str, Any] = {
     "org_id": "",
     "flow_name": "",
     "executor": "ecs",
@@ -80,26 +79,12 @@ def transition_map(transition: Transition) -> dict[str, Any]:
 def read_run(item: Item) -> Run:
     """The run that an item of the table holds. Raises `UnreadableRecord`."""
     key = _run_id(item)
-    values = {**_HANDWRITTEN, **read_attributes(item, _RUN_READERS, key=key)}
+    values = {**HANDWRITTEN, **read_attributes(item, _RUN_READERS, key=key)}
     if "status" not in values:
         raise UnreadableRecord(key, f"it has no status; give it one of {', '.join(RunStatus)}")
     values.setdefault("correlation_id", values["run_id"])
     values.setdefault("created_at", _oldest_time(values))
     return Run(**values)
-
-
-def read_active_run(item: Item) -> ActiveRun:
-    """The run that an entry of the `active` index shows; what its keys tell is taken from them. Raises `UnreadableRecord`."""
-    key = _run_id(item)
-    values = {**_HANDWRITTEN, **read_attributes(item, _ACTIVE_READERS, key=key)}
-    executor, _, rest = read_text(item["active_key"]).partition("#")
-    status = rest.partition("#")[0]
-    if status not in tuple(RunStatus):
-        raise UnreadableRecord(key, f"its active_key names no status: {item['active_key']}")
-    values["executor"], values["status"] = executor, RunStatus(status)
-    if "flow_key" in item:
-        values["org_id"], values["flow_name"] = split_flow_key(read_text(item["flow_key"]))
-    return ActiveRun(**values)
 
 
 def _run_id(item: Item) -> str:
@@ -152,5 +137,3 @@ _RUN_READERS: Mapping[str, Reader] = {
     each.name: _OTHERS[each.name] if each.name in _OTHERS else _BY_TYPE[each.type] for each in fields(Run)
 }
 """A reader for every attribute. A new field of another type fails right here, at import, not at the first item."""
-
-_ACTIVE_READERS = {each.name: _RUN_READERS[each.name] for each in fields(ActiveRun)}

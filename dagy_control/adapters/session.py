@@ -13,6 +13,7 @@ from aiobotocore.session import get_session
 from botocore.exceptions import NoRegionError
 from botocore.parsers import ResponseParserError
 
+from dagy_control.adapters.hot_answers import JSON_PROTOCOL, HotAnswerParsers
 from dagy_control.errors import Permanent
 
 if TYPE_CHECKING:
@@ -60,7 +61,9 @@ class AwsClients:
         self._clients: dict[Service, Any] = {}
 
     async def __aenter__(self) -> Self:
-        create: Callable[..., Any] = get_session().create_client  # its stub has an overload for every service there is
+        session = get_session()
+        session.register_component("response_parser_factory", HotAnswerParsers())
+        create: Callable[..., Any] = session.create_client  # its stub has an overload for every service there is
         region = self._policy.region or os.environ.get("AWS_REGION") or None
         async with AsyncExitStack() as stack:
             for service in self._services:
@@ -138,5 +141,5 @@ def refuse_foreign_body(operation_model: Any, response_dict: dict[str, Any], **_
     proxy puts in the place of AWS's answer would then be a GetItem that found nothing, or a write that succeeded.
     """
     body = response_dict["body"]
-    if operation_model.service_model.resolved_protocol == "json" and body and not body.lstrip().startswith(b"{"):
+    if operation_model.service_model.resolved_protocol == JSON_PROTOCOL and body and not body.lstrip().startswith(b"{"):
         raise ResponseParserError(f"the answer is not JSON: {body[:80]!r}")

@@ -1,12 +1,17 @@
 """`ports.TaskEvents` on SQS."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
+
+import msgspec
+from typing_extensions import TypedDict
 
 from dagy_control.adapters.calls import AwsCalls
 from dagy_control.adapters.ecs_reading import NotATaskEvent, read_event
+from dagy_control.adapters.hot_answers import AnswerForm, answered_as
 from dagy_control.adapters.session import LONG_POLL_MAX_S
 from dagy_control.errors import Transient
+from dagy_control.kernel.telemetry import log
 from dagy_control.model.events import ReceivedEvent
 
 if TYPE_CHECKING:
@@ -14,6 +19,39 @@ if TYPE_CHECKING:
 
 BATCH_MAX = 10
 """Messages that one ReceiveMessage or DeleteMessageBatch takes (SQS API Reference)."""
+
+
+_LOG = log(__name__)
+
+
+class _Attributes(msgspec.Struct, gc=False):
+    receive_count: int = msgspec.field(name="ApproximateReceiveCount", default=1)
+
+
+class ReceivedMessage(msgspec.Struct, rename="pascal", gc=False):
+    """A message as SQS hands it out."""
+
+    message_id: str
+    receipt_handle: str
+    body: str = ""
+    attributes: _Attributes = msgspec.field(default_factory=_Attributes)
+
+
+class MessagesReceived(TypedDict, total=False):
+    """An answer of ReceiveMessage; of an empty queue it has no member."""
+
+    Messages: list[ReceivedMessage] | None
+
+
+def _left_out(message: Any, problem: str) -> None:  # noqa: ANN401 - any JSON value
+    _LOG.error(
+        "SQS message without a receipt", event_type="MESSAGE_UNREADABLE", message=str(message)[:500], problem=problem
+    )
+
+
+RECEIVE_MESSAGE = AnswerForm(
+    "ReceiveMessage", MessagesReceived, pieces="Messages", piece=ReceivedMessage, left_out=_left_out
+)
 
 
 class SqsTaskEvents:
@@ -32,7 +70,7 @@ class SqsTaskEvents:
     async def receive(self, *, wait_s: float) -> Sequence[ReceivedEvent]:
         """A long poll. A message that cannot be read is an event with a problem: the consumer decides to drop it."""
         request: Any = self._visibility
-        with self._call("ReceiveMessage"):
+        with self._call("ReceiveMessage"), answered_as(RECEIVE_MESSAGE):
             answer: Any = await self._client.receive_message(
                 QueueUrl=self._queue_url,
                 MaxNumberOfMessages=BATCH_MAX,
@@ -40,7 +78,8 @@ class SqsTaskEvents:
                 AttributeNames=["ApproximateReceiveCount"],
                 **request,
             )
-        return [received(message) for message in answer.get("Messages", ())]
+        page: MessagesReceived = answer
+        return [received(message) for message in page.get("Messages") or ()]
 
     async def delete(self, receipts: Sequence[str]) -> None:
         """DeleteMessageBatch, ten a call. A receipt that has expired is no error: its message has come again under another."""
@@ -68,17 +107,17 @@ async def ensure_queue(client: "SQSClient", calls: AwsCalls, name: str) -> str:
     return answer["QueueUrl"]
 
 
-def received(message: Mapping[str, Any]) -> ReceivedEvent:
+def received(message: ReceivedMessage) -> ReceivedEvent:
     """A message as SQS hands it out, read."""
     task, problem = None, ""
     try:
-        task = read_event(message.get("Body", ""))
+        task = read_event(message.body)
     except NotATaskEvent as error:
         problem = str(error)
     return ReceivedEvent(
-        receipt=message["ReceiptHandle"],
-        message_id=message["MessageId"],
+        receipt=message.receipt_handle,
+        message_id=message.message_id,
         task=task,
         problem=problem,
-        receive_count=int(message.get("Attributes", {}).get("ApproximateReceiveCount", 1)),
+        receive_count=message.attributes.receive_count,
     )

@@ -7,6 +7,7 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
+from dagy_control.adapters.ecs_reading import DESCRIBE_TASKS
 from dagy_control.errors import Conflict, DagyError, Permanent, Transient
 from dagy_control.local.ecs_errors import EcsError
 from dagy_control.local.ecs_model import EcsModel
@@ -91,7 +92,7 @@ class SimEcsClient:
         return await self._call("RunTask", request)
 
     async def describe_tasks(self, **request: Any) -> dict[str, Any]:
-        return await self._call("DescribeTasks", request)
+        return DESCRIBE_TASKS.of(await self._call("DescribeTasks", request))
 
     async def list_tasks(self, **request: Any) -> dict[str, Any]:
         return await self._call("ListTasks", {"maxResults": LIST_PAGE, **request})

@@ -7,7 +7,9 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from dagy_control.adapters.ecs_reading import seen_task
+import msgspec
+
+from dagy_control.adapters.ecs_reading import ShownTask, seen_task
 from dagy_control.local.ecs_lifecycle import SignalContainer, StartContainer
 from dagy_control.local.ecs_model import EcsModel
 from dagy_control.local.ecs_state import Lifetimes, Status, StopCode
@@ -299,7 +301,7 @@ class World:
         if not self.scenario.with_events:
             return
         fraction = self.plan.draw("event", self.queue.sent, event["detail"]["taskArn"], event["detail"]["version"])
-        task = seen_task(event["detail"])
+        task = seen_task(msgspec.convert(event["detail"], ShownTask))
         calm = self.is_calm() or self.scenario.events_kept
         if not calm and fraction < 0.05:
             self.plan.injected["event lost"] += 1

@@ -1,13 +1,15 @@
 """Task state-change events and answers of DescribeTasks, read into the one form."""
 
 import json
-from datetime import UTC, datetime
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from dagy_control.adapters.ecs_reading import NotATaskEvent, read_event, seen_task
-from dagy_control.model.tasks import SeenContainer
+from dagy_control.adapters.ecs_reading import DESCRIBE_TASKS, NotATaskEvent, read_event
+from dagy_control.adapters.ecs_reading import seen_task as seen_as
+from dagy_control.model.tasks import SeenContainer, SeenTask
 
 DETAIL: dict[str, Any] = {
     "clusterArn": "arn:aws:ecs:us-east-1:123456789012:cluster/main",
@@ -31,6 +33,12 @@ DETAIL: dict[str, Any] = {
 }
 
 
+def seen_task(shown: dict[str, Any]) -> SeenTask:
+    """The one task of an answer of DescribeTasks."""
+    (task,) = DESCRIBE_TASKS.decode(json.dumps({"tasks": [shown]}).encode())["tasks"]
+    return seen_as(task)
+
+
 def envelope(**values: Any) -> str:
     return json.dumps(
         {"version": "0", "source": "aws.ecs", "detail-type": "ECS Task State Change", "detail": DETAIL, **values}
@@ -46,9 +54,31 @@ def test_an_event_is_read_with_the_version_of_its_detail() -> None:
     assert task.containers[0].exit_code == 137
 
 
-def test_an_answer_with_times_of_botocore_reads_as_the_same_task() -> None:
-    times = {name: datetime.fromisoformat(DETAIL[name]) for name in ("createdAt", "stoppedAt")}
+@pytest.mark.parametrize(
+    "written",
+    [datetime.timestamp, lambda moment: repr(moment.timestamp()), lambda moment: moment.isoformat()],
+    ids=["epoch seconds, as AWS", "epoch seconds as text", "ISO 8601"],
+)
+def test_an_answer_and_an_event_of_one_task_read_the_same_however_times_are_written(
+    written: Callable[[datetime], Any],
+) -> None:
+    times = {name: written(datetime.fromisoformat(DETAIL[name])) for name in ("createdAt", "stoppedAt")}
     assert seen_task({**DETAIL, **times}) == read_event(envelope())
+
+
+def test_every_millisecond_of_a_second_is_read_exactly() -> None:
+    """AWS writes epoch seconds with three digits: no binary fraction of them may become another microsecond."""
+    second = 1_767_225_600
+    for millisecond in range(1000):
+        task = seen_task({**DETAIL, "createdAt": second + millisecond / 1000})
+        assert task.created_at == datetime.fromtimestamp(second, UTC) + timedelta(milliseconds=millisecond)
+
+
+def test_times_of_other_zones_are_the_same_moment_in_utc() -> None:
+    task = seen_task({**DETAIL, "createdAt": "2026-01-01T01:00:00+01:00", "stoppedAt": "2026-01-01T00:00:00"})
+    assert task.created_at == task.stopped_at == datetime(2026, 1, 1, tzinfo=UTC)
+    assert task.created_at is not None
+    assert task.created_at.tzinfo is UTC
 
 
 def test_what_evidence_and_cost_need_is_read() -> None:
@@ -100,7 +130,8 @@ def test_a_task_of_which_ecs_tells_hardly_anything_is_read() -> None:
     [
         ("", "it is not JSON"),
         ("{", "it is not JSON"),
-        ("[1]", "it is not a JSON object"),
+        ("[1]", "it is no event"),
+        ('{"source": 1}', "it is no event"),
         ("{}", "it is an event of source None"),
         (envelope(source="aws.s3"), "it is an event of source 'aws.s3'"),
         (
@@ -109,9 +140,10 @@ def test_a_task_of_which_ecs_tells_hardly_anything_is_read() -> None:
         ),
         (envelope(detail=None), "its detail is no task"),
         (envelope(detail=[]), "its detail is no task"),
-        (envelope(detail={"taskArn": "arn"}), "its detail is no task: KeyError"),
-        (envelope(detail={**DETAIL, "stoppedAt": "soon"}), "its detail is no task: ValueError"),
-        (envelope(detail={**DETAIL, "containers": ["dagy-worker"]}), "its detail is no task: AttributeError"),
+        ('{"source": "aws.ecs", "detail-type": "ECS Task State Change"}', "its detail is no task"),
+        (envelope(detail={"taskArn": "arn"}), "its detail is no task: Object missing required field `clusterArn`"),
+        (envelope(detail={**DETAIL, "stoppedAt": "soon"}), "its detail is no task: Invalid RFC3339"),
+        (envelope(detail={**DETAIL, "containers": ["dagy-worker"]}), "its detail is no task: Expected `object`"),
     ],
     ids=str,
 )
@@ -119,3 +151,18 @@ def test_what_is_no_task_event_says_why(body: str, problem: str) -> None:
     with pytest.raises(NotATaskEvent) as refused:
         read_event(body)
     assert str(refused.value).startswith(problem)
+
+
+def test_one_task_that_cannot_be_read_is_left_out_and_spoils_no_other() -> None:
+    tasks = [{**DETAIL, "taskArn": f"arn-{number}"} for number in range(100)]
+    tasks[42]["lastStatus"] = 7
+    answer = DESCRIBE_TASKS.decode(
+        json.dumps({"tasks": tasks, "failures": [{"arn": "gone", "reason": "MISSING"}]}).encode()
+    )
+    assert [task.task_arn for task in answer["tasks"]] == [f"arn-{number}" for number in range(100) if number != 42]
+    assert [failure.arn for failure in answer["failures"]] == ["gone"]
+
+
+def test_a_size_that_is_no_number_hides_no_task() -> None:
+    task = seen_task({**DETAIL, "cpu": "", "memory": "much"})
+    assert (task.cpu, task.memory_mib) == (None, None)

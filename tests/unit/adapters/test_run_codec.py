@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dagy_control.adapters.attributes import UnreadableRecord, iso, read_moment, to_plain, to_value
-from dagy_control.adapters.run_codec import EPOCH, read_active_run, read_run, run_item
+from dagy_control.adapters.run_codec import EPOCH, read_run, run_item
 from dagy_control.adapters.run_update import update_request
 from dagy_control.errors import Permanent
-from dagy_control.model.runs import ACTIVE, TERMINAL, RunChange, RunStatus, active_view
-from dagy_control.model.tables import ACTIVE_INCLUDED, PROJECTED_MAX, TABLES
+from dagy_control.model.runs import TERMINAL, RunChange, RunStatus
+from dagy_control.model.tables import PROJECTED_MAX, TABLES
 from tests.builders import NOW, a_run, ago
 
 MINIMAL: dict[str, Any] = {"run_id": {"S": "r1"}, "status": {"S": "RUNNING"}}
@@ -106,19 +106,9 @@ def test_null_and_unknown_attributes_are_as_if_absent() -> None:
     assert read_run({**MINIMAL, "cpu": {"NULL": True}, "note": {"S": "mine"}}) == read_run(MINIMAL)
 
 
-def test_a_record_without_status_or_with_a_foreign_key_is_unreadable() -> None:
+def test_a_record_without_status_is_unreadable() -> None:
     with pytest.raises(UnreadableRecord, match="no status"):
         read_run({"run_id": {"S": "r1"}})
-    with pytest.raises(UnreadableRecord, match="names no status"):
-        read_active_run({"run_id": {"S": "r1"}, "active_key": {"S": "ecs#DONE#01"}})
-
-
-@pytest.mark.parametrize("status", ACTIVE)
-def test_the_projection_of_the_index_is_enough_for_the_active_view(status: RunStatus) -> None:
-    run = a_run(status, org_id="a#b", external_id="arn", launch_sends=2, not_before=ago(1))
-    keys = ("run_id", "active_key", "active_since", *ACTIVE_INCLUDED)
-    item = {name: value for name, value in run_item(run).items() if name in keys}
-    assert read_active_run(item) == active_view(run)
 
 
 @pytest.mark.parametrize("status", sorted(TERMINAL))
