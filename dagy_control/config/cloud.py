@@ -32,7 +32,9 @@ class AwsSettings(Section):
     max_connections: Count = Field(50, ge=1, le=1000, json_schema_extra=RESTART)
     """Open connections per AWS service. At least launching.max_in_flight, or launches wait for a connection."""
     account_share: Number = Field(1.0, gt=0, le=1)
-    """This process's share of the account's API rates: 1 divided by the number of replicas, less what other tools need."""
+    """This process's share of the account's API rates, less what other programs need.
+
+    With leases all replicas may have 1: one of them launches at a time. Without: 1 divided by their number."""
     rate_scale: Number = Field(1.0, gt=0, le=100)
     """Multiplies the API rates that AWS documents. Raise it after AWS has raised the account's quotas, by the same factor."""
 

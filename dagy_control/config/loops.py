@@ -92,7 +92,11 @@ class ReconcilingSettings(Section):
     max_infra_failures: Count = Field(3, ge=0, le=100)
     """New attempts of a run after failures that are not its own (Spot, host, network), at most."""
     infra_retry_delay_s: Number = Field(10, ge=0, le=3600)
-    """Seconds before a new attempt; up to half as much is added, so that many do not come back at once."""
+    """Seconds before a new attempt; up to half as much is added, so that many do not come back at once.
+
+    After each further failure that is not the run's own, eight times as long: 10, 80 and 640 seconds outlast a ten-minute outage."""
+    infra_retry_delay_max_s: Number = Field(900, ge=0, le=86400)
+    """Seconds to which that delay grows at most."""
     infra_retry_classes: tuple[InfraClass, ...] = tuple(sorted(RETRIED_AS_INFRASTRUCTURE))
     """Failure classes that get such a new attempt. A run that fails by one that is left out fails for good."""
     out_of_memory_next_profile: Flag = False
@@ -115,7 +119,7 @@ class EventsSettings(Section):
     """URL of the SQS queue that EventBridge fills. Unset: polling only."""
     wait_s: Count = Field(10, ge=0, le=20)
     """Seconds that a receive call waits for messages, 20 at most by SQS. Must be below aws.read_timeout_s."""
-    visibility_timeout_s: Count = Field(60, ge=5, le=43200)
+    visibility_timeout_s: Count = Field(60, ge=5, le=43200, json_schema_extra=RESTART)
     """Seconds for which a received message is hidden from other receivers; then it comes again."""
     receivers: Count = Field(1, ge=1, le=32, json_schema_extra=RESTART)
     """Receive calls under way at the same time, of 10 messages each."""

@@ -51,6 +51,12 @@ _ABOVE: tuple[tuple[Path, Path, bool, str], ...] = (
     ),
     (("launching", "retry_delay_max_s"), ("launching", "retry_delay_s"), False, "it is the upper bound of the delay"),
     (
+        ("reconciling", "infra_retry_delay_max_s"),
+        ("reconciling", "infra_retry_delay_s"),
+        False,
+        "it is the upper bound of the delay",
+    ),
+    (
         ("launching", "breaker_probe_delay_max_s"),
         ("launching", "breaker_probe_delay_s"),
         False,

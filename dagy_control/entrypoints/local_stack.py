@@ -66,6 +66,7 @@ missing_grace_s = 5
 start_timeout_s = 60
 result_linger_s = 10
 infra_retry_delay_s = 1
+infra_retry_delay_max_s = 4
 
 [events]
 queue_url = "{queue_url}"

@@ -107,6 +107,7 @@ def retry_policy(settings: Settings) -> RetryPolicy:
     return RetryPolicy(
         max_infra_failures=reconciling.max_infra_failures,
         retry_delay_s=reconciling.infra_retry_delay_s,
+        retry_delay_max_s=reconciling.infra_retry_delay_max_s,
         infra_classes=frozenset(map(FailureClass, reconciling.infra_retry_classes)),
         profiles=_sizes(settings) if reconciling.out_of_memory_next_profile else None,
     )

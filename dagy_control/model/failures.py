@@ -101,10 +101,18 @@ RETRIED_AS_INFRASTRUCTURE = frozenset(
 """Classes that are none of the user's doing, and retried unless the configuration takes them out."""
 
 
+RETRY_DELAY_GROWTH = 8.0
+"""By this each infrastructure failure of a run lengthens the delay after the next: 10 s, 80 s, 640 s.
+
+The first retry is quick, as a Spot reclaim wants it, and three of them outlast ten minutes in which every worker fails at once.
+"""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryPolicy:
     """The bounds of automatic retries; the user's own bound is the run's `max_attempts`.
 
+    `retry_delay_s`: before a new attempt; after infrastructure failures it grows (`retry_delay_s()`) up to `retry_delay_max_s`.
     `infra_classes`: those retried at the cost of `max_infra_failures`, of `RETRIED_AS_INFRASTRUCTURE`; the others are final.
     `profiles`: with it, an attempt that ran out of memory is retried, at the same cost, with the next larger size; None: it
     is the user's failure and nothing else.
@@ -112,6 +120,7 @@ class RetryPolicy:
 
     max_infra_failures: int = 3
     retry_delay_s: float = 10.0
+    retry_delay_max_s: float = 900.0
     infra_classes: frozenset[FailureClass] = RETRIED_AS_INFRASTRUCTURE
     profiles: Mapping[str, TaskSize] | None = None
 
@@ -139,6 +148,19 @@ def next_size(run: ActiveRun, failure_class: FailureClass, policy: RetryPolicy) 
     if run.cpu is None or run.memory is None:
         return None
     return larger_size(TaskSize(run.cpu, run.memory, run.ephemeral_storage_gib), run.workload_profile, policy.profiles)
+
+
+def retry_delay_s(run: ActiveRun, failure_class: FailureClass, policy: RetryPolicy) -> float:
+    """Seconds until the attempt after this failure, before they are spread.
+
+    They grow with the run's infrastructure failures, when this is another one: what has failed a run twice will hardly be gone
+    in seconds. A user's failure, and memory that was too small, do not go away by waiting.
+    """
+    budget = next_budget(run, failure_class, policy)
+    if budget is not Budget.INFRASTRUCTURE or failure_class not in RETRIED_AS_INFRASTRUCTURE:
+        return policy.retry_delay_s
+    exponent = min(run.infra_failures, 100)  # a float holds no power much beyond
+    return min(policy.retry_delay_s * RETRY_DELAY_GROWTH**exponent, policy.retry_delay_max_s)
 
 
 SHORTAGES = frozenset({FailureClass.CAPACITY, FailureClass.SPOT_INTERRUPTED})

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from dagy_control.model.failures import Budget, RetryPolicy, next_budget, next_size
+from dagy_control.model.failures import Budget, RetryPolicy, next_budget, next_size, retry_delay_s
 from dagy_control.model.hashing import jittered
 from dagy_control.model.launch_failure import LaunchFailure, LaunchFailureKind
 from dagy_control.model.outcomes import Ending, Outcome
@@ -316,7 +316,7 @@ def _end_failed(
         now=now,
         by=by,
         why=why,
-        wait_s=jittered(policy.retry_delay_s, run.run_id, run.attempt),
+        wait_s=jittered(retry_delay_s(run, failure_class, policy), run.run_id, run.attempt),
         attempt=run.attempt + 1,
         launch_try=1,
         infra_failures=run.infra_failures + (1 if budget is Budget.INFRASTRUCTURE else 0),

@@ -1,12 +1,14 @@
 """Laws of a run's life: its end stands, and its budgets end it."""
 
 from datetime import datetime, timedelta
+from itertools import pairwise
+from uuid import UUID
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dagy_control.model.failures import RetryPolicy
+from dagy_control.model.failures import RETRIED_AS_INFRASTRUCTURE, RetryPolicy
 from dagy_control.model.launch_failure import LaunchFailure, LaunchFailureKind
 from dagy_control.model.lifecycle import (
     LaunchRetryPolicy,
@@ -181,3 +183,39 @@ def test_the_bound_of_the_test_above_is_reached_by_the_longest_possible_run() ->
     assert (run.status, run.attempt, attempts) == (RunStatus.FAILED, 4, 4)
     with pytest.raises(ValueError, match="never changes"):
         renew_send(run, now=NOW, by="t")
+
+
+def _waits_s(run_id: str, policy: RetryPolicy, failure_classes: list[FailureClass]) -> list[float]:
+    """What a run waits after each of these failures, the task of every attempt having ended at once."""
+    run, waits_s = a_run(run_id=run_id), []
+    for number, failure_class in enumerate(failure_classes):
+        claim = claim_launch(run, request="{}", provider="FARGATE", cluster="main", now=NOW, by="test")
+        run = applied(run, claim, f"claim-{number}")
+        run = applied(run, record_task(run, task_arn=ARN, why="w", now=NOW, by="test"), f"record-{number}")
+        outcome = Outcome(ending=Ending.FAILED, rule="r", message="m", failure_class=failure_class)
+        end = end_attempt(run, outcome, policy, task=None, container_name=WORKER, now=NOW, by="test")
+        assert isinstance(end, RunChange)
+        run = applied(run, end, f"end-{number}")
+        assert run.not_before is not None
+        waits_s.append((run.not_before - NOW).total_seconds())
+    return waits_s
+
+
+@given(
+    st.lists(st.sampled_from(sorted(RETRIED_AS_INFRASTRUCTURE)), min_size=2, max_size=12),
+    st.floats(1, 60),
+    st.floats(1, 1000),
+    st.lists(st.uuids(), min_size=2, max_size=2, unique=True),
+)
+def test_delays_after_infrastructure_failures_grow_are_bounded_and_differ_between_runs(
+    failure_classes: list[FailureClass], first_s: float, factor: float, run_ids: list[UUID]
+) -> None:
+    most_s = first_s * factor
+    policy = RetryPolicy(max_infra_failures=12, retry_delay_s=first_s, retry_delay_max_s=most_s)
+    waits_s, others_s = (_waits_s(str(run_id), policy, failure_classes) for run_id in run_ids)
+    rounding_s = 1e-6  # datetimes hold no less
+    assert first_s - rounding_s <= waits_s[0] <= 1.5 * first_s + rounding_s
+    for before_s, after_s in pairwise(waits_s):
+        assert after_s > before_s or after_s >= most_s - rounding_s
+    assert max(waits_s) <= 1.5 * most_s + rounding_s
+    assert waits_s != others_s

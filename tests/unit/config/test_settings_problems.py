@@ -247,6 +247,15 @@ def problems_of(folder: Path, text: str | None, environ: dict[str, str] | None =
             id="delay above its bound",
         ),
         pytest.param(
+            "[reconciling]\ninfra_retry_delay_s = 901",
+            "dagy.toml:2",
+            "reconciling.infra_retry_delay_max_s",
+            "900",
+            "must be at least",
+            "raise",
+            id="delay of a new attempt above its bound",
+        ),
+        pytest.param(
             "[tables]\nflows = 'DAGY_RUNS'",
             "dagy.toml:2",
             "tables.flows",

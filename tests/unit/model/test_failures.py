@@ -11,6 +11,7 @@ from dagy_control.model.failures import (
     RetryPolicy,
     next_budget,
     next_size,
+    retry_delay_s,
     shortages,
 )
 from dagy_control.model.resources import TaskSize
@@ -104,3 +105,30 @@ def test_shortages_are_counted_by_the_class_that_a_transition_names() -> None:
     )  # fmt: skip
     steps = tuple(Transition(at=NOW, from_status="", to_status="QUEUED", attempt=1, by="test", why=why) for why in whys)
     assert shortages(running(transitions=steps)) == 2
+
+
+@pytest.mark.parametrize(
+    ("failure_class", "infra_failures", "delay_s"),
+    [
+        pytest.param("SPOT_INTERRUPTED", 0, 10, id="a first reclaim comes back quickly"),
+        pytest.param("INFRASTRUCTURE", 1, 80, id="a second failure waits longer"),
+        pytest.param("RESOURCE_INITIALIZATION", 2, 640, id="a third longer still"),
+        pytest.param("CAPACITY", 3, 900, id="never longer than the bound"),
+        pytest.param("CAPACITY", 1_000, 900, id="however many there were"),
+        pytest.param("USER_ERROR", 2, 10, id="a user's failure does not go away by waiting"),
+        pytest.param("OUT_OF_MEMORY", 2, 10, id="a larger attempt, paid by the same budget, neither"),
+    ],
+)
+def test_the_delay_before_a_new_attempt(failure_class: str, infra_failures: int, delay_s: float) -> None:
+    run = running(workload_profile="small", cpu=256, memory=512, infra_failures=infra_failures, max_attempts=9)
+    policy = RetryPolicy(max_infra_failures=10_000, profiles=GROWING.profiles)
+    assert retry_delay_s(run, FailureClass(failure_class), policy) == delay_s
+
+
+def test_the_default_budget_outlasts_ten_minutes_in_which_every_attempt_fails_at_once() -> None:
+    policy = RetryPolicy()
+    waits_s = [
+        retry_delay_s(running(infra_failures=failures), FailureClass.INFRASTRUCTURE, policy)
+        for failures in range(policy.max_infra_failures)
+    ]
+    assert sum(waits_s) > 600
