@@ -14,7 +14,7 @@ from dagy_control.local.ecs_lifecycle import SignalContainer, StartContainer
 from dagy_control.local.ecs_model import EcsModel
 from dagy_control.local.ecs_state import Lifetimes, Status, StopCode
 from dagy_control.model.outcomes import EXIT_CLAIM_REFUSED
-from dagy_control.model.runs import FailureClass, ResultStatus, Run, RunChange, RunStatus
+from dagy_control.model.runs import TERMINAL, FailureClass, ResultStatus, Run, RunChange, RunStatus
 from dagy_control.model.tasks import TaskIdentity
 from tests.simulation import scenario as played
 from tests.simulation.chaos import Chaos
@@ -56,6 +56,7 @@ class World:
         self.past = TaskHistory(self.loop.time)
         self.stores = SmallStores()
         self.queue = EventQueue(self.loop.time)
+        self.over_at: dict[str, datetime] = {}
         self.table = RunsTable(self._on_write, self.loop.time, self._on_self_conflict)
         self.agent = SimAgent(self)
         self.invariants = Invariants(
@@ -133,11 +134,15 @@ class World:
         return (run.run_id, run.attempt, run.external_id or "") in self.stores.results
 
     def left_success(self, run: Run) -> bool:
-        """Whether the worker of this attempt has left a success in S3, before the run was over."""
+        """Whether the worker of this attempt has left a success in S3, before the run was over.
+
+        By the world's own time: the record's `completed_at` is of a daemon's clock, which may be wrong by more than lies between.
+        """
         left = self.stores.results.get((run.run_id, run.attempt, run.external_id or ""))
         if left is None or left.status is not ResultStatus.SUCCEEDED:
             return False
-        return run.completed_at is None or self.stores.put_at[run.run_id, run.attempt] <= run.completed_at
+        over_at = self.over_at.get(run.run_id)
+        return over_at is None or self.stores.put_at[run.run_id, run.attempt] <= over_at
 
     def is_rightful(self, arn: str) -> bool:
         """Whether the task is the current one of its model, in the other system's own eyes."""
@@ -243,6 +248,8 @@ class World:
                 self._violation, self._violated_at = violation, len(self.net.trace)
 
     def _on_write(self, before: Run | None, after: Run, change: RunChange | None) -> None:
+        if after.status in TERMINAL:
+            self.over_at.setdefault(after.run_id, self.now())
         self.guarded(lambda: self.invariants.on_write(before, after, change))
         if before is None or before.status is after.status:
             return
