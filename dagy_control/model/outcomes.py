@@ -10,6 +10,8 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from dagy_control.model.runs import ActiveRun, FailureClass, ResultStatus, StopCause, WorkerResult
+from dagy_control.model.stop_kinds import END_KINDS, EXIT_KINDS, START_KINDS, kind_of
+from dagy_control.model.stop_words import text_of, thing_of, words_of
 from dagy_control.model.tasks import SeenTask, TaskIdentity
 
 EXIT_CLAIM_REFUSED = 75
@@ -110,15 +112,6 @@ def _by_result(result: WorkerResult) -> Outcome:
     return _failed(result.failure_class or FailureClass.USER_ERROR, result.message or "The flow failed")
 
 
-def _text(task: SeenTask) -> str:
-    """Everything that ECS says in words, for the rules that must read words."""
-    return " ".join(filter(None, (task.stopped_reason, *(each.reason for each in task.containers)))).strip()
-
-
-def _words(task: SeenTask) -> str:
-    return ": ".join(filter(None, (task.stop_code, _text(task)[:500]))) or "ECS gave no reason"
-
-
 # A task that DescribeTasks calls MISSING.
 
 
@@ -144,10 +137,15 @@ def _missing_cancelled(seen: Sighting) -> Outcome | None:
     return _CANCELLED if seen.is_cancelled else None
 
 
-def _lost(_seen: Sighting) -> Outcome:
+def _lost(seen: Sighting) -> Outcome:
     """Nobody knows how it ended. Never relaunched blindly: it may have done its work."""
+    run = seen.run
+    looked = f"looked for {seen.missing_observations} times, last at {seen.now:%Y-%m-%d %H:%M:%S} UTC"
+    cause = f"; it was being stopped: {run.stop_cause}" if run.stop_cause else ""
+    left = "only a SHUTDOWN" if seen.result else "no result"
     return _failed(
-        FailureClass.LOST, "Reconciled: Task is MISSING: ECS no longer knows it and its worker left no result"
+        FailureClass.LOST,
+        f"Reconciled: Task is MISSING: ECS no longer knows {run.external_id} ({looked}), and its worker left {left}{cause}",
     )
 
 
@@ -212,45 +210,46 @@ def _our_cause(seen: Sighting, _task: SeenTask) -> Outcome | None:
 
 def _spot(_seen: Sighting, task: SeenTask) -> Outcome | None:
     """A Spot reclaim, with or without an exit code; `TerminationNotice` is its older name."""
-    if (
-        task.stop_code in ("SpotInterruption", "TerminationNotice")
-        or "spot task was interrupted" in _text(task).lower()
-    ):
+    said = task.stopped_reason.lower().startswith("your spot task was interrupted")
+    if said or task.stop_code in ("SpotInterruption", "TerminationNotice"):
         return _stopped(FailureClass.SPOT_INTERRUPTED, "Fargate Spot reclaimed the capacity")
     return None
 
 
-_INFRASTRUCTURE_TEXT = re.compile(
-    r"host ec2 \(instance|ecs is performing maintenance|failed .*health checks?|infrastructure (issue|failure)",
-    re.IGNORECASE,
-)
+_INFRASTRUCTURE_TEXT = re.compile(r"infrastructure (issue|failure)", re.IGNORECASE)
+_AWS_SENTENCE = re.compile(r"(Service \S+: |\()?(ECS is performing maintenance|Host EC2 \(instance)", re.IGNORECASE)
+"""How AWS itself begins a reason, whatever the stop code."""
 
 
 def _infrastructure(_seen: Sighting, task: SeenTask) -> Outcome | None:
-    """The host went away, was retired, or was found unhealthy: not the user's doing."""
-    if task.stop_code in ("InfrastructureHealth", "ServiceSchedulerInitiated") or _INFRASTRUCTURE_TEXT.search(
-        _text(task)
-    ):
-        return _stopped(FailureClass.INFRASTRUCTURE, _words(task))
-    return None
-
-
-_START_TEXTS: tuple[tuple[re.Pattern[str], FailureClass], ...] = (
-    (re.compile(r"CannotPull", re.IGNORECASE), FailureClass.IMAGE_PULL),
-    (re.compile(r"network interface", re.IGNORECASE), FailureClass.NETWORK),
-    (re.compile(r"(?i:capacity is unavailable|insufficient capacity)|RESOURCE:[A-Z]"), FailureClass.CAPACITY),
-    (re.compile(r"ResourceInitializationError|EphemeralStorage provisioning"), FailureClass.RESOURCE_INITIALIZATION),
-)
+    """The host went away, was retired, or was found unhealthy: not the user's doing. Not what a person wrote to StopTask."""
+    kind = kind_of(f"{task.stop_code} {text_of(task)}", END_KINDS)
+    if _by_a_person(task):
+        if not _AWS_SENTENCE.match(task.stopped_reason):
+            return None
+    elif kind is None and task.stop_code != "InfrastructureHealth" and not _INFRASTRUCTURE_TEXT.search(text_of(task)):
+        return None
+    finding = kind.finding if kind else "the infrastructure under the task failed"
+    return _stopped(FailureClass.INFRASTRUCTURE, f"{finding} ({words_of(task)})")
 
 
 def _never_started(seen: Sighting, task: SeenTask) -> Outcome | None:
-    """`TaskFailedToStart` often has no containers at all; the reason's words give the class."""
-    by_text = next((each for pattern, each in _START_TEXTS if pattern.search(_text(task))), None)
-    if task.stop_code == "TaskFailedToStart":
-        return _stopped(by_text or FailureClass.INFRASTRUCTURE, _words(task))
-    if by_text is not None and seen.exit_code is None and task.started_at is None:
-        return _stopped(by_text, _words(task))
-    return None
+    """`TaskFailedToStart` often has no containers at all; the reason's words give the class. A stop by a person cancels a pull too."""
+    if _by_a_person(task):
+        return None
+    kind = kind_of(text_of(task), START_KINDS)
+    ran = seen.exit_code is not None or task.started_at is not None
+    if task.stop_code != "TaskFailedToStart" and (kind is None or ran):
+        return None
+    if kind is None:
+        return _stopped(FailureClass.INFRASTRUCTURE, f"the task did not start ({words_of(task)})")
+    finding = kind.finding.format(thing=thing_of(task, kind, worker=seen.container_name))
+    return _stopped(kind.failure_class, f"{finding} ({words_of(task)})")
+
+
+def _by_a_person(task: SeenTask) -> bool:
+    """Whether `stoppedReason` is what somebody gave to StopTask, and no word of ECS's."""
+    return task.stop_code == "UserInitiated"
 
 
 _MEMORY_TEXT = re.compile(r"out ?of ?memory|memory usage|memory exhaustion|\bOOM", re.IGNORECASE)
@@ -267,7 +266,7 @@ def _out_of_memory(seen: Sighting, task: SeenTask) -> Outcome | None:
         words.append(task.stopped_reason)
     if not any(map(_MEMORY_TEXT.search, words)):
         return None
-    return _stopped(FailureClass.OUT_OF_MEMORY, f"Container was killed due to memory exhaustion ({_words(task)})")
+    return _stopped(FailureClass.OUT_OF_MEMORY, f"Container was killed due to memory exhaustion ({words_of(task)})")
 
 
 def _shutdown(seen: Sighting, _task: SeenTask) -> Outcome | None:
@@ -281,14 +280,14 @@ def _stopped_by_somebody(_seen: Sighting, task: SeenTask) -> Outcome | None:
     """StopTask by somebody else: no cause of ours is on record."""
     if task.stop_code != "UserInitiated":
         return None
-    return _stopped(FailureClass.STOPPED, f"somebody called StopTask: {task.stopped_reason or 'no reason given'}")
+    return _stopped(FailureClass.STOPPED, f"somebody called StopTask: {task.stopped_reason[:500] or 'no reason given'}")
 
 
 def _died_before_claim(seen: Sighting, task: SeenTask) -> Outcome | None:
     """It exited before its claim was on record: nothing of the user's has run, so it is none of the user's failures."""
     if seen.exit_code is None or seen.run.started_at is not None:
         return None
-    why = f"the worker exited with code {seen.exit_code} before it had claimed the attempt ({_words(task)})"
+    why = f"the worker exited with code {seen.exit_code} before it had claimed the attempt ({words_of(task)})"
     return _stopped(FailureClass.INFRASTRUCTURE, why)
 
 
@@ -301,14 +300,16 @@ def _no_result(seen: Sighting, _task: SeenTask) -> Outcome | None:
 
 def _exit_code(seen: Sighting, task: SeenTask) -> Outcome | None:
     """Any other exit code is the worker's or its user's own."""
-    if seen.exit_code is None:
+    code = seen.exit_code
+    if code is None:
         return None
-    return _stopped(FailureClass.USER_ERROR, f"the worker exited with code {seen.exit_code} ({_words(task)})")
+    meaning = f", {EXIT_KINDS[code].meaning}" if code in EXIT_KINDS else ""
+    return _stopped(FailureClass.USER_ERROR, f"the worker exited with code {code}{meaning} ({words_of(task)})")
 
 
 def _anything_else(_seen: Sighting, task: SeenTask) -> Outcome:
     """Unknown stop codes and texts are reported as they are, never guessed."""
-    return _stopped(FailureClass.INFRASTRUCTURE, _words(task))
+    return _stopped(FailureClass.INFRASTRUCTURE, words_of(task))
 
 
 TASK_RULES: tuple[tuple[str, Callable[[Sighting, SeenTask], Outcome | None]], ...] = (

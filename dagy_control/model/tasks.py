@@ -1,5 +1,6 @@
 """ECS tasks as this program sees them, and how a task's identity is written into `startedBy`."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -102,6 +103,18 @@ class TaskIdentity:
 def short_id(task_arn: str) -> str:
     """The task's id: the last part of its ARN."""
     return task_arn.rsplit("/", 1)[-1]
+
+
+_SIGNATURE = re.compile(r"\?[^\s\"']*X-Amz-[^\s\"']*", re.IGNORECASE)
+
+
+def unsigned(text: str) -> str:
+    """The text without the signatures of its addresses.
+
+    A failed pull's reason may hold a signed address of an image layer, good for anyone for a while (AWS containers-roadmap
+    issue 1133): no record and no log may show it.
+    """
+    return _SIGNATURE.sub("?(signature left out)", text)
 
 
 def evidence_of(task: SeenTask) -> dict[str, Any]:
