@@ -1,24 +1,25 @@
 """`ports.Runs` on DynamoDB: every write is one conditional call, every loop's read one query a shard."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from dagy_control.adapters.active_pages import ActivePages
 from dagy_control.adapters.attributes import Item, UnreadableRecord, to_value
 from dagy_control.adapters.batches import KEYS_MAX, Batches
 from dagy_control.adapters.calls import AwsCalls
-from dagy_control.adapters.run_codec import read_run, run_item
+from dagy_control.adapters.run_codec import GLANCE_ATTRIBUTES, read_glance, read_run, run_item
 from dagy_control.adapters.run_update import update_request
 from dagy_control.errors import Conflict
 from dagy_control.kernel.clock import Clock
 from dagy_control.kernel.telemetry import log
-from dagy_control.model.runs import ActiveRun, Run, RunChange, RunStatus, active_keys
+from dagy_control.model.runs import ActiveRun, Run, RunChange, RunGlance, RunStatus, active_keys
 from dagy_control.model.tables import BY_CORRELATION, BY_FLOW, BY_ORG, IndexSpec, flow_key
 
 if TYPE_CHECKING:
     from types_aiobotocore_dynamodb import DynamoDBClient
 
+T = TypeVar("T")
 _LOG = log(__name__)
 
 
@@ -43,6 +44,12 @@ class DynamoRuns:
             )
         item: Any = answer.get("Item")
         return read_run(item) if item else None
+
+    async def glance_many(self, run_ids: Sequence[str]) -> Mapping[str, RunGlance | None]:
+        """BatchGetItem of a few attributes: a whole run may have 400 KB, a call's answer 16 MB at most."""
+        keys = [{"run_id": to_value(run_id)} for run_id in dict.fromkeys(run_ids)]
+        items = await self._batches.get(self._table, keys, GLANCE_ATTRIBUTES)
+        return {item["run_id"]["S"]: _read_or_none(read_glance, item) for item in items}
 
     async def create(self, run: Run, op_id: str) -> Run:
         """PutItem on the condition that the id is new."""
@@ -110,7 +117,9 @@ class DynamoRuns:
     async def _runs(self, run_ids: Sequence[str]) -> Sequence[Run]:
         items = await self._batches.get(self._table, [{"run_id": {"S": run_id}} for run_id in run_ids])
         by_id = {item["run_id"]["S"]: item for item in items}
-        return [run for run_id in run_ids if run_id in by_id and (run := _readable(by_id[run_id])) is not None]
+        return [
+            run for run_id in run_ids if run_id in by_id and (run := _read_or_none(read_run, by_id[run_id])) is not None
+        ]
 
     async def _newest_ids(self, index: IndexSpec, key: str, limit: int) -> list[str]:
         run_ids, after = await self._id_page(index, key, size=limit)
@@ -148,9 +157,9 @@ def _ours_or_conflict(error: Conflict, op_id: str, message: str) -> Run:
     raise Conflict(message, current=current) from error
 
 
-def _readable(item: Item) -> Run | None:
+def _read_or_none(read: Callable[[Item], T], item: Item) -> T | None:
     try:
-        return read_run(item)
+        return read(item)
     except UnreadableRecord as error:
         _LOG.error("Run record cannot be read", event_type="RUN_UNREADABLE", run_id=error.key, problem=str(error))
         return None

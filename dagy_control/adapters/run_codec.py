@@ -29,6 +29,7 @@ from dagy_control.model.runs import (
     FailureClass,
     ResultStatus,
     Run,
+    RunGlance,
     RunStatus,
     StopCause,
     Transition,
@@ -87,6 +88,16 @@ def read_run(item: Item) -> Run:
     return Run(**values)
 
 
+def read_glance(item: Item) -> RunGlance:
+    """As much of the run as `GLANCE_ATTRIBUTES` hold. Raises `UnreadableRecord`."""
+    key = _run_id(item)
+    readers = {name: _RUN_READERS[name] for name in GLANCE_ATTRIBUTES}
+    values = {"attempt": HANDWRITTEN["attempt"], **read_attributes(item, readers, key=key)}
+    if "status" not in values:
+        raise UnreadableRecord(key, "it has no status")
+    return RunGlance(**values)
+
+
 def _run_id(item: Item) -> str:
     return str(item.get("run_id", {}).get("S", "(no run_id)"))
 
@@ -94,6 +105,10 @@ def _run_id(item: Item) -> str:
 def _oldest_time(values: Mapping[str, Any]) -> datetime:
     """A stand-in for a missing created_at: the oldest time that the record names."""
     return min((value for value in values.values() if isinstance(value, datetime)), default=EPOCH)
+
+
+def _slugs(value: Value) -> tuple[str, ...]:
+    return tuple(read_text(each) for each in value["L"])
 
 
 def _transitions(value: Value) -> tuple[Transition, ...]:
@@ -112,6 +127,7 @@ def _transition(shown: Mapping[str, Any]) -> Transition:
 
 
 RUN_ATTRIBUTES: tuple[str, ...] = tuple(each.name for each in fields(Run))
+GLANCE_ATTRIBUTES: tuple[str, ...] = tuple(each.name for each in fields(RunGlance))
 
 _OTHERS: Mapping[str, Reader] = {
     "status": read_enum(RunStatus),
@@ -122,6 +138,7 @@ _OTHERS: Mapping[str, Reader] = {
     "duration_seconds": read_fraction,
     "estimated_cost_usd": read_fraction,
     "environment": read_map,
+    "dep_package_slugs": _slugs,
     "evidence": read_map,
     "transitions": _transitions,
 }

@@ -139,6 +139,17 @@ class ActiveRun:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RunGlance:
+    """As much of a run as tells whether a task of it should run."""
+
+    run_id: str
+    status: RunStatus
+    attempt: int
+    external_id: str | None = None
+    completed_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Transition:
     """One change of status (or of attempt), for people: when, from, to, which attempt, who wrote it and why."""
 
@@ -177,6 +188,7 @@ class Run(ActiveRun):
     capacity_provider: str | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
     parameters: str = "{}"
+    dep_package_slugs: tuple[str, ...] = ()
     launch_token: str | None = None
     launch_request: str | None = None
     duration_seconds: float | None = None

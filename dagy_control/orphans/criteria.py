@@ -6,14 +6,18 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from dagy_control.model.runs import TERMINAL, RunStatus
-from dagy_control.model.tasks import SeenTask, TaskIdentity
+from dagy_control.model.runs import TERMINAL, RunGlance, RunStatus
+from dagy_control.model.tasks import TaskIdentity, short_id
 
 
 class Verdict(StrEnum):
     """What a task is to the scanner."""
 
     KEEP_FOREIGN = "keep_foreign"
+    KEEP_STOPPING = "keep_stopping"
+    KEEP_UNREAD = "keep_unread"
+    KEEP_EXEMPT = "keep_exempt"
+    KEEP_UNCLEAR = "keep_unclear"
     KEEP_TOO_YOUNG = "keep_too_young"
     KEEP_LAUNCHING = "keep_launching"
     KEEP_JUST_ENDED = "keep_just_ended"
@@ -42,35 +46,76 @@ class StateTable:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RuntimeLimit:
+    """A longest runtime of its own, in hours: for the runs of a flow, or for tasks with this value of this tag."""
+
+    hours: float
+    flow: str | None = None
+    tag: str = ""
+    value: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Criteria:
-    """The limits of the judgement. Times in seconds, `max_runtime_hours` in hours as documented."""
+    """The limits of the judgement. Times in seconds, `max_runtime_hours` in hours as documented.
+
+    A task is ours if its `startedBy` is of this `installation`, if it has the tag of a state table, or if its task definition is
+    of one of the `families`; of the last only its runtime can be judged. The first of `runtime_limits` that names a task goes
+    before `max_runtime_hours`.
+    """
 
     installation: str
     state_tables: Sequence[StateTable]
     max_runtime_hours: float = 6.0
     grace_s: float = 300.0
+    families: frozenset[str] = frozenset()
+    runtime_limits: Sequence[RuntimeLimit] = ()
+    keep_tag: str = "dagy:keep"
+
+
+@dataclass(frozen=True, slots=True)
+class StateKey:
+    """Which item of which state table a task is about."""
+
+    table: StateTable
+    key: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OwnRun:
-    """What a scan needs of one of our runs."""
+class RunningTask:
+    """As much of a task as its judgement needs: a scan holds all of the cluster's, and a task with its tags takes kilobytes.
 
-    run_id: str
-    status: RunStatus
-    attempt: int
-    external_id: str | None
-    completed_at: datetime | None
+    `identity`: the run of ours that it was started for. `states`: where its tags lead to. `keep_unclear`: its keep tag is no date.
+    """
+
+    arn: str
+    started_at: datetime | None
+    created_at: datetime | None
+    max_runtime_hours: float
+    identity: TaskIdentity | None = None
+    states: tuple[StateKey, ...] = ()
+    of_family: bool = False
+    stopping: bool = False
+    keep_until: datetime | None = None
+    keep_unclear: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class StateRecord:
+    """What a state table says of a task's key; `record` None: it has no such item."""
+
+    table: StateTable
+    record: Mapping[str, Any] | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Suspect:
-    """A running task and the record that it maps to: one of our runs, an item of a state table, or none."""
+    """A running task and the records that it maps to. `unread`: one of them could not be read, so nothing can be said."""
 
-    task: SeenTask
-    identity: TaskIdentity | None
-    table: StateTable | None
-    run: OwnRun | None
-    record: Mapping[str, Any] | None
+    task: RunningTask
+    run: RunGlance | None = None
+    states: tuple[StateRecord, ...] = ()
+    unread: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,14 +130,37 @@ class Judgement:
 
 def judge(suspect: Suspect, criteria: Criteria, now: datetime) -> Judgement:
     """The judgement of one running task. Total: the last rule always matches."""
-    judgements = (rule(suspect, criteria, now) for rule in RULES)
-    return next(judgement for judgement in judgements if judgement is not None)
+    for rule in RULES:
+        judgement = rule(suspect, criteria, now)
+        if judgement is not None:
+            return judgement
+    raise AssertionError("unreachable: the last rule always matches")
 
 
 def _foreign(suspect: Suspect, _criteria: Criteria, _now: datetime) -> Judgement | None:
-    """Neither started by this installation nor tagged for a configured table: counted, never stopped."""
-    if suspect.identity is None and suspect.table is None:
+    """Nothing by which it could be ours: counted, never stopped."""
+    task = suspect.task
+    if task.identity is None and not task.states and not task.of_family:
         return Judgement(Verdict.KEEP_FOREIGN)
+    return None
+
+
+def _stopping(suspect: Suspect, _criteria: Criteria, _now: datetime) -> Judgement | None:
+    """Somebody has stopped it, and with that deleted its tags: what it was exempt from cannot be told any more."""
+    return Judgement(Verdict.KEEP_STOPPING) if suspect.task.stopping else None
+
+
+def _unread(suspect: Suspect, _criteria: Criteria, _now: datetime) -> Judgement | None:
+    """A record that could not be read may say anything."""
+    return Judgement(Verdict.KEEP_UNREAD) if suspect.unread else None
+
+
+def _exempt(suspect: Suspect, _criteria: Criteria, now: datetime) -> Judgement | None:
+    """Somebody wants it kept; if until when cannot be read, that is no reason to stop it."""
+    if suspect.task.keep_unclear:
+        return Judgement(Verdict.KEEP_UNCLEAR)
+    if suspect.task.keep_until is not None and now < suspect.task.keep_until:
+        return Judgement(Verdict.KEEP_EXEMPT)
     return None
 
 
@@ -106,7 +174,7 @@ def _too_young(suspect: Suspect, criteria: Criteria, now: datetime) -> Judgement
 
 def _launching(suspect: Suspect, _criteria: Criteria, _now: datetime) -> Judgement | None:
     """A launch of this very attempt is under way: this may be its task."""
-    run, identity = suspect.run, suspect.identity
+    run, identity = suspect.run, suspect.task.identity
     if (
         run is not None
         and identity is not None
@@ -117,14 +185,15 @@ def _launching(suspect: Suspect, _criteria: Criteria, _now: datetime) -> Judgeme
     return None
 
 
-def _runtime(suspect: Suspect, criteria: Criteria, now: datetime) -> Judgement | None:
+def _runtime(suspect: Suspect, _criteria: Criteria, now: datetime) -> Judgement | None:
     """Documented: running longer than the maximum, by ECS's own startedAt."""
-    if suspect.task.started_at is None:
+    task = suspect.task
+    if task.started_at is None:
         return None
-    hours = (now - suspect.task.started_at).total_seconds() / 3600
-    if hours <= criteria.max_runtime_hours:
+    hours = (now - task.started_at).total_seconds() / 3600
+    if hours <= task.max_runtime_hours:
         return None
-    reason = f"Exceeded max runtime ({hours:.1f}h > {criteria.max_runtime_hours:g}h)"
+    reason = f"Exceeded max runtime ({hours:.1f}h > {task.max_runtime_hours:g}h)"
     return Judgement(Verdict.ORPHAN, reason, runtime_hours=round(hours, 1))
 
 
@@ -139,18 +208,21 @@ def _run_has_ended(suspect: Suspect, criteria: Criteria, now: datetime) -> Judge
 
 
 def _state_is_terminal(suspect: Suspect, _criteria: Criteria, _now: datetime) -> Judgement | None:
-    """Documented: the state record shows a terminal status."""
-    if suspect.table is None or suspect.record is None:
-        return None
-    status = suspect.record.get(suspect.table.status_attribute)
-    if status not in suspect.table.terminal_statuses:
-        return None
-    return Judgement(Verdict.ORPHAN, f"State shows '{status}' but task still running")
+    """Documented: the state record shows a terminal status.
+
+    One that names another task may be of the key's last job, its next one running already: then a second scan must see the same.
+    """
+    for state in suspect.states:
+        status = None if state.record is None else state.record.get(state.table.status_attribute)
+        if isinstance(status, str) and status in state.table.terminal_statuses:
+            reason = f"State shows '{status}' but task still running"
+            return Judgement(Verdict.ORPHAN, reason, confirm=_names_another(state, suspect.task.arn))
+    return None
 
 
 def _another_attempt(suspect: Suspect, _criteria: Criteria, _now: datetime) -> Judgement | None:
     """Our run has gone on to another attempt, or runs this one in another task."""
-    run, identity = suspect.run, suspect.identity
+    run, identity = suspect.run, suspect.task.identity
     if run is None or identity is None:
         return None
     if run.attempt != identity.attempt:
@@ -164,17 +236,23 @@ def _another_attempt(suspect: Suspect, _criteria: Criteria, _now: datetime) -> J
 
 def _another_task(suspect: Suspect, _criteria: Criteria, _now: datetime) -> Judgement | None:
     """Documented: the state record points to a different task_arn."""
-    if suspect.table is None or suspect.record is None or not suspect.table.check_arn:
-        return None
-    recorded = suspect.record.get(suspect.table.arn_attribute)
-    if not recorded or recorded == suspect.task.arn:
-        return None
-    return Judgement(Verdict.ORPHAN, "State points to a different task", confirm=True)
+    if any(_names_another(state, suspect.task.arn) for state in suspect.states):
+        return Judgement(Verdict.ORPHAN, "State points to a different task", confirm=True)
+    return None
+
+
+def _names_another(state: StateRecord, arn: str) -> bool:
+    """By the task's id: some systems record that alone, or an ARN of the older form without the cluster."""
+    recorded = state.record.get(state.table.arn_attribute) if state.record is not None else None
+    if not state.table.check_arn or not isinstance(recorded, str) or not recorded:
+        return False
+    return short_id(recorded) != short_id(arn)
 
 
 def _no_record(suspect: Suspect, _criteria: Criteria, _now: datetime) -> Judgement | None:
-    """Ours by its name, and nothing on record knows it."""
-    if suspect.run is not None or suspect.record is not None:
+    """Ours by its name, and nothing on record knows it. A family alone leads to no record."""
+    known = suspect.run is not None or any(state.record is not None for state in suspect.states)
+    if known or suspect.task.of_family:
         return None
     return Judgement(Verdict.ORPHAN, "No state record for a running task", confirm=True)
 
@@ -186,6 +264,9 @@ def _healthy(_suspect: Suspect, _criteria: Criteria, _now: datetime) -> Judgemen
 
 RULES: tuple[Callable[[Suspect, Criteria, datetime], Judgement | None], ...] = (
     _foreign,
+    _stopping,
+    _unread,
+    _exempt,
     _too_young,
     _launching,
     _runtime,

@@ -1,24 +1,33 @@
 """What a scan does: which tasks are orphans, which of them to stop, which suspicions to record. Pure."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from dagy_control.model.runs import TERMINAL
 from dagy_control.model.suspicions import Suspicion
-from dagy_control.orphans.criteria import Criteria, Suspect, Verdict, judge
+from dagy_control.orphans.criteria import Criteria, Judgement, Suspect, Verdict, judge
 
-SUSPICION_LIFE = timedelta(days=1)
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlertPolicy:
+    """Whom to tell of orphans, and how often of the same ones. `topic_arn` None: nobody."""
+
+    topic_arn: str | None = None
+    repeat_s: float = 86400.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OrphanPolicy:
     """All that the scanner is told by the configuration. Times in seconds.
 
-    A suspicion counts once it is as old as the grace: a restarted daemon scans again at once, and that is no second look. A
+    A suspicion counts once it is as old as the grace: a restarted daemon scans again at once, and that is no second look. One that
+    no scan has renewed for `suspicion_life_s` counts no more: the task has looked well meanwhile. A
     scan that finds more orphans than `max_stops_per_scan`, or than `max_stop_share` of all running tasks (from
     `min_running_for_share` on), stops none: so many orphans are more likely a mistake of ours.
+    `switched_off`: state tables that have no name, so that their tag is off.
     """
 
     cluster: str
@@ -29,14 +38,51 @@ class OrphanPolicy:
     max_stop_share: float = 0.5
     min_running_for_share: int = 10
     scan_timeout_s: float = 60.0
+    suspicion_life_s: float = 3600.0
+    switched_off: tuple[str, ...] = ()
+    alerts: AlertPolicy = field(default_factory=AlertPolicy)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A task that speaks against itself."""
+
+    suspect: Suspect
+    judgement: Judgement
+
+
+@dataclass(slots=True)
+class Review:
+    """What has been judged so far."""
+
+    verdicts: Counter[str] = field(default_factory=Counter)
+    findings: list[Finding] = field(default_factory=list)
+
+
+def review(suspects: Iterable[Suspect], criteria: Criteria, now: datetime, into: Review) -> None:
+    """Judge some of the tasks. A caller with many gives them in slices, so that others get their turn in between."""
+    for suspect in suspects:
+        judgement = judge(suspect, criteria, now)
+        if judgement.verdict is Verdict.ORPHAN:
+            into.findings.append(Finding(suspect, judgement))
+        else:
+            into.verdicts[judgement.verdict] += 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScanSnapshot:
-    """All running tasks of the cluster with their records, and the suspicions on record, by ARN. Always complete: a partial read raises."""
+    """The running tasks of the cluster, reviewed, and the suspicions on record, by ARN.
 
-    suspects: Sequence[Suspect]
+    `suspicions_unread`: tasks of which that could not be read. `cut`: why not all tasks were listed; empty when all were.
+    `problems`: what else could not be read, as sentences. `listed`: the ARNs of all tasks.
+    """
+
+    review: Review
     suspicions: Mapping[str, Suspicion]
+    suspicions_unread: AbstractSet[str] = frozenset()
+    cut: str = ""
+    problems: tuple[str, ...] = ()
+    listed: AbstractSet[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +97,10 @@ class Orphan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScanPlan:
-    """What to do. `refusal`: why none of the orphans is stopped although it was asked for; empty when there is no such reason."""
+    """What to do. `refusal`: why none of the orphans is stopped although it was asked for; empty when there is no such reason.
+
+    `unread`: tasks that could not be judged. `cut` and `problems` as in the snapshot.
+    """
 
     total_running: int
     orphans: Sequence[Orphan]
@@ -59,64 +108,81 @@ class ScanPlan:
     suspicions: Sequence[Suspicion]
     verdicts: Counter[str]
     refusal: str = ""
+    cut: str = ""
+    problems: tuple[str, ...] = ()
+
+    @property
+    def unread(self) -> int:
+        """Tasks of which nothing can be said, because they or their records could not be read."""
+        return self.verdicts[Verdict.KEEP_UNREAD]
 
 
 def decide(snapshot: ScanSnapshot, policy: OrphanPolicy, now: datetime) -> ScanPlan:
     """The plan of one scan."""
     orphans: list[Orphan] = []
     suspicions: list[Suspicion] = []
-    verdicts: Counter[str] = Counter()
-    for suspect in snapshot.suspects:
-        judgement = judge(suspect, policy.criteria, now)
-        verdict = judgement.verdict
-        if verdict is Verdict.ORPHAN and judgement.confirm:
-            suspicion = _alive(snapshot.suspicions.get(suspect.task.arn), now)
-            suspicions.append(_suspicion(suspicion, suspect.task.arn, judgement.reason, now))
-            if suspicion is None or now - suspicion.first_seen < timedelta(seconds=policy.criteria.grace_s):
+    verdicts: Counter[str] = Counter(snapshot.review.verdicts)
+    for finding in snapshot.review.findings:
+        arn, judgement = finding.suspect.task.arn, finding.judgement
+        if judgement.confirm and arn in snapshot.suspicions_unread:
+            verdicts[Verdict.KEEP_UNREAD] += 1
+            continue
+        verdict = Verdict.ORPHAN
+        if judgement.confirm:
+            earlier = _the_same(snapshot.suspicions.get(arn), judgement.reason, now)
+            suspicions.append(_suspicion(earlier, arn, judgement.reason, policy, now))
+            if earlier is None or now - earlier.first_seen < timedelta(seconds=policy.criteria.grace_s):
                 verdict = Verdict.SUSPECT
         verdicts[verdict] += 1
         if verdict is Verdict.ORPHAN:
-            own_run_id = _limited_run(suspect) if judgement.runtime_hours is not None else None
-            orphans.append(Orphan(suspect.task.arn, judgement.reason, judgement.runtime_hours, own_run_id))
-    total = len(snapshot.suspects)
-    refusal = "" if policy.dry_run else _refusal(len(orphans), total, policy)
-    stops = () if policy.dry_run or refusal else tuple(orphans)
+            own_run_id = _limited_run(finding.suspect) if judgement.runtime_hours is not None else None
+            orphans.append(Orphan(arn, judgement.reason, judgement.runtime_hours, own_run_id))
+    judged = verdicts.total() - verdicts[Verdict.KEEP_UNREAD]
+    refusal = "" if policy.dry_run else _refusal(len(orphans), judged, policy)
     return ScanPlan(
-        total_running=total,
+        total_running=verdicts.total(),
         orphans=tuple(orphans),
-        stops=stops,
+        stops=() if policy.dry_run or refusal or snapshot.cut else tuple(orphans),
         suspicions=tuple(suspicions),
         verdicts=verdicts,
         refusal=refusal,
+        cut=snapshot.cut,
+        problems=snapshot.problems,
     )
 
 
-def _refusal(found: int, total: int, policy: OrphanPolicy) -> str:
+def _refusal(found: int, judged: int, policy: OrphanPolicy) -> str:
+    """Tasks that could not be judged do not make the share of orphans smaller."""
     if found > policy.max_stops_per_scan:
         return (
             f"{found} orphans are more than orphans.max_stops_per_scan ({policy.max_stops_per_scan}); none is stopped"
         )
-    if total >= policy.min_running_for_share and found > policy.max_stop_share * total:
-        return f"{found} of {total} running tasks are more than orphans.max_stop_share ({policy.max_stop_share:g}); none is stopped"
+    if judged >= policy.min_running_for_share and found > policy.max_stop_share * judged:
+        return f"{found} of {judged} running tasks are more than orphans.max_stop_share ({policy.max_stop_share:g}); none is stopped"
     return ""
 
 
 def _limited_run(suspect: Suspect) -> str | None:
     """The run that the stop of this task will end; None when it is over, or goes on in another task: then nothing is to be recorded."""
-    run, identity = suspect.run, suspect.identity
+    run, identity = suspect.run, suspect.task.identity
     if run is None or identity is None or run.status in TERMINAL:
         return None
     goes_on_elsewhere = run.attempt != identity.attempt or run.external_id not in (None, suspect.task.arn)
     return None if goes_on_elsewhere else run.run_id
 
 
-def _alive(suspicion: Suspicion | None, now: datetime) -> Suspicion | None:
-    """DynamoDB deletes an expired item up to days later ("Time to Live"): until then it must count for nothing."""
-    return suspicion if suspicion is not None and suspicion.expires_at >= now else None
+def _the_same(suspicion: Suspicion | None, reason: str, now: datetime) -> Suspicion | None:
+    """An earlier look confirms only what it saw itself, and not for ever.
+
+    DynamoDB deletes an expired item up to days later ("Time to Live"): until then it must count for nothing.
+    """
+    if suspicion is None or suspicion.expires_at < now or suspicion.reason != reason:
+        return None
+    return suspicion
 
 
-def _suspicion(earlier: Suspicion | None, task_arn: str, reason: str, now: datetime) -> Suspicion:
-    expires_at = now + SUSPICION_LIFE
+def _suspicion(earlier: Suspicion | None, task_arn: str, reason: str, policy: OrphanPolicy, now: datetime) -> Suspicion:
+    expires_at = now + timedelta(seconds=policy.suspicion_life_s)
     if earlier is None:
         return Suspicion(task_arn=task_arn, reason=reason, first_seen=now, last_seen=now, expires_at=expires_at)
-    return replace(earlier, reason=reason, last_seen=now, expires_at=expires_at)
+    return replace(earlier, last_seen=now, expires_at=expires_at)

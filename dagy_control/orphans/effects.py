@@ -1,27 +1,56 @@
 """Reads running tasks and their records, records suspicions, and stops orphans. Through ports only."""
 
-from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections import Counter, defaultdict
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from typing import Any, TypeVar
 
-from dagy_control.errors import Conflict, Gone, Transient
+from dagy_control.errors import Conflict, DagyError, Gone
 from dagy_control.kernel.bounded import run_bounded
 from dagy_control.kernel.clock import Clock
 from dagy_control.kernel.record_writer import RecordWriter
 from dagy_control.kernel.telemetry import log
 from dagy_control.model.lifecycle import record_stop_cause
-from dagy_control.model.runs import ActiveRun, RunChange, RunStatus, StopCause
-from dagy_control.model.tasks import SeenTask, TaskIdentity
-from dagy_control.orphans.criteria import OwnRun, StateTable, Suspect
-from dagy_control.orphans.decide import Orphan, OrphanPolicy, ScanPlan, ScanSnapshot
+from dagy_control.model.runs import ActiveRun, RunChange, RunGlance, RunStatus, StopCause
+from dagy_control.model.suspicions import Suspicion
+from dagy_control.orphans.criteria import (
+    Criteria,
+    RunningTask,
+    StateKey,
+    StateRecord,
+    StateTable,
+    Suspect,
+    Verdict,
+)
+from dagy_control.orphans.decide import Orphan, OrphanPolicy, Review, ScanPlan, ScanSnapshot, review
+from dagy_control.orphans.listing import Listing, list_tasks
 from dagy_control.ports.orphans import StateTables, Suspicions
 from dagy_control.ports.runs import Runs
-from dagy_control.ports.tasks import ReadPriority, Tasks
+from dagy_control.ports.tasks import Tasks
 
 BY = "orphans"
+KEYS_A_READ = 100
+"""Keys of one BatchGetItem (DynamoDB API Reference): a read that fails leaves so many records unread, not all."""
 READS_IN_FLIGHT = 8
 STOPS_IN_FLIGHT = 8
+JUDGED_AT_ONCE = 250
+"""Tasks judged between two turns of the event loop: a few milliseconds' work."""
+LISTING_SHARE = 0.6
+"""Of a scan's time; the rest is for the records of what has been listed."""
+
+T = TypeVar("T")
+Records = Mapping[StateKey, Mapping[str, Any] | None]
 _log = log("dagy.orphans")
+
+
+@dataclass(frozen=True, slots=True)
+class Stops:
+    """How many orphans were stopped, and of how many the stop failed. Some may have ended by themselves meanwhile."""
+
+    stopped: int = 0
+    failed: int = 0
 
 
 class OrphanEffects:
@@ -43,80 +72,108 @@ class OrphanEffects:
         self._writer = writer
         self._clock = clock
 
-    async def load(self, policy: OrphanPolicy) -> ScanSnapshot:
+    async def load(self, policy: OrphanPolicy, now: datetime) -> ScanSnapshot:
         """Every running task first, its record after: a record read later than its task can only be newer.
 
-        Raises rather than answer in part: nothing is ever stopped on a partial listing or a failed read.
+        What cannot be read is left out of the judgement, and told. Raises when the listing breaks off.
         """
-        tasks: list[SeenTask] = []
-        async for arns in self._tasks.list_running(policy.cluster):
-            if arns:
-                described = await self._tasks.describe(policy.cluster, arns, priority=ReadPriority.ORPHANS, tags=True)
-                if described.unreadable:
-                    raise Transient(f"ECS lists {len(described.unreadable)} tasks that it does not describe")
-                tasks.extend(task for task in described.tasks if not task.has_ended)
-        by_tag = {table.task_tag: table for table in policy.criteria.state_tables}
-        mapped = [(task, *_map(task, policy.criteria.installation, by_tag)) for task in tasks]
-        runs = await self._load_runs({identity.run_id for _, identity, _ in mapped if identity})
-        records = await self._load_records([(table, task) for task, _, table in mapped if table])
-        suspicions = await self._suspicions.get_many(
-            [task.arn for task, identity, table in mapped if identity or table]
+        limit_s = LISTING_SHARE * policy.scan_timeout_s
+        listing = await list_tasks(self._tasks, self._clock, policy.cluster, policy.criteria, timeout_s=limit_s)
+        problems = [*listing.problems]
+        runs = await self._load_runs({task.identity.run_id for task in listing.tasks if task.identity}, problems)
+        records = await self._load_records({key for task in listing.tasks for key in task.states}, problems)
+        judged = await self._review(listing, runs, records, policy.criteria, now)
+        unsure = [finding.suspect.task.arn for finding in judged.findings if finding.judgement.confirm]
+        suspicions, unread = await self._load_suspicions(unsure, problems)
+        return ScanSnapshot(
+            review=judged,
+            suspicions=suspicions,
+            suspicions_unread=unread,
+            cut=listing.cut,
+            problems=tuple(problems),
+            listed=listing.arns,
         )
-        suspects = [
-            Suspect(
-                task=task,
-                identity=identity,
-                table=table,
-                run=runs.get(identity.run_id) if identity else None,
-                record=records.get((table.name, task.tags[table.task_tag])) if table else None,
-            )
-            for task, identity, table in mapped
-        ]
-        return ScanSnapshot(suspects=suspects, suspicions=suspicions)
 
-    async def _load_runs(self, run_ids: set[str]) -> dict[str, OwnRun]:
-        outcomes = await run_bounded(sorted(run_ids), self._runs.get, limit=READS_IN_FLIGHT, name="orphan runs")
-        runs: dict[str, OwnRun] = {}
-        for outcome in outcomes:
-            if outcome.error is not None:
-                raise outcome.error
-            if (run := outcome.value) is not None:
-                runs[run.run_id] = OwnRun(
-                    run_id=run.run_id,
-                    status=run.status,
-                    attempt=run.attempt,
-                    external_id=run.external_id,
-                    completed_at=run.completed_at,
-                )
-        return runs
+    async def _review(
+        self,
+        listing: Listing,
+        runs: Mapping[str, RunGlance | None],
+        records: Records,
+        criteria: Criteria,
+        now: datetime,
+    ) -> Review:
+        judged = Review(Counter({Verdict.KEEP_UNREAD: listing.undescribed} if listing.undescribed else {}))
+        for tasks in _slices(listing.tasks, JUDGED_AT_ONCE):
+            review((_suspect(task, runs, records) for task in tasks), criteria, now, judged)
+            await self._clock.sleep(0)
+        return judged
 
-    async def _load_records(
-        self, wanted: Sequence[tuple[StateTable, SeenTask]]
-    ) -> dict[tuple[str, str], Mapping[str, Any]]:
-        keys: defaultdict[str, set[str]] = defaultdict(set)
-        tables: dict[str, StateTable] = {}
-        for table, task in wanted:
-            tables[table.name] = table
-            keys[table.name].add(task.tags[table.task_tag])
-        records: dict[tuple[str, str], Mapping[str, Any]] = {}
-        for name, table in tables.items():
-            found = await self._state_tables.read(
-                table.table, table.key_attribute, sorted(keys[name]), table.attributes
+    async def _load_runs(self, run_ids: set[str], problems: list[str]) -> dict[str, RunGlance | None]:
+        """The runs that exist; None for one that could not be read."""
+        return await self._read_all(sorted(run_ids), self._runs.glance_many, "runs", problems)
+
+    async def _load_records(self, keys: set[StateKey], problems: list[str]) -> dict[StateKey, Mapping[str, Any] | None]:
+        """The items that exist; None for one that could not be read. A table that fails spoils no other."""
+        by_table: defaultdict[StateTable, list[str]] = defaultdict(list)
+        for key in keys:
+            by_table[key.table].append(key.key)
+        records: dict[StateKey, Mapping[str, Any] | None] = {}
+        for table, wanted in by_table.items():
+            found = await self._read_all(
+                sorted(wanted), partial(self._read_states, table), f"{table.name} states", problems
             )
-            records.update(((name, key), record) for key, record in found.items())
+            records.update((StateKey(table, key), record) for key, record in found.items())
         return records
 
-    async def apply(self, plan: ScanPlan, policy: OrphanPolicy, stop: Callable[[], bool]) -> int:
-        """Record the suspicions, then stop the orphans. Gives how many were stopped; one failure does not halt the others."""
-        if plan.suspicions:
-            await self._suspicions.put_many(plan.suspicions)
+    async def _read_states(self, table: StateTable, keys: Sequence[str]) -> Mapping[str, Mapping[str, Any]]:
+        return await self._state_tables.read(table.table, table.key_attribute, keys, table.attributes)
+
+    async def _load_suspicions(
+        self, arns: Sequence[str], problems: list[str]
+    ) -> tuple[Mapping[str, Suspicion], frozenset[str]]:
+        """The suspicions on record, and of which tasks that could not be read."""
+        found = await self._read_all(arns, self._suspicions.get_many, "suspicions", problems)
+        known = {arn: suspicion for arn, suspicion in found.items() if suspicion is not None}
+        return known, frozenset(found) - frozenset(known)
+
+    async def _read_all(
+        self,
+        keys: Sequence[str],
+        read: Callable[[Sequence[str]], Awaitable[Mapping[str, T | None]]],
+        what: str,
+        problems: list[str],
+    ) -> dict[str, T | None]:
+        """What there is under these keys, 100 a call; None where the call failed, which is told once."""
+        outcomes = await run_bounded(
+            list(_slices(keys, KEYS_A_READ)), read, limit=READS_IN_FLIGHT, name=f"orphan scan: {what}"
+        )
+        found: dict[str, T | None] = {}
+        failed: list[Exception] = []
+        for outcome in outcomes:
+            if outcome.error is not None:
+                if not isinstance(outcome.error, DagyError):
+                    raise outcome.error
+                failed.append(outcome.error)
+            found.update(dict.fromkeys(outcome.item) if outcome.value is None else outcome.value)
+        if unread := sum(value is None for value in found.values()):
+            why = f": {failed[0]}" if failed else ""
+            problems.append(f"{unread} of {len(keys)} {what} could not be read{why}")
+        return found
+
+    async def apply(self, plan: ScanPlan, policy: OrphanPolicy, stop: Callable[[], bool]) -> Stops:
+        """Record the suspicions, then stop the orphans. One failure does not halt the others."""
+        try:
+            if plan.suspicions:
+                await self._suspicions.put_many(plan.suspicions)
+        except DagyError as error:  # they only make a later scan sure; what this one is sure of can be done
+            _log.warning("suspicions not recorded", suspicions=len(plan.suspicions), error=str(error))
         outcomes = await run_bounded(
             plan.stops, lambda orphan: self._stop(orphan, policy), limit=STOPS_IN_FLIGHT, name="orphan stops", stop=stop
         )
-        for outcome in outcomes:
-            if outcome.error is not None:
-                _log.warning("orphan not stopped", task_arn=outcome.item.task_arn, error=str(outcome.error))
-        return sum(1 for outcome in outcomes if outcome.value)
+        failed = [outcome for outcome in outcomes if outcome.error is not None]
+        for outcome in failed:
+            _log.warning("orphan not stopped", task_arn=outcome.item.task_arn, error=str(outcome.error))
+        return Stops(stopped=sum(1 for outcome in outcomes if outcome.value), failed=len(failed))
 
     async def _stop(self, orphan: Orphan, policy: OrphanPolicy) -> bool:
         if orphan.own_run_id is not None and not await self._record_timeout(orphan, orphan.own_run_id):
@@ -148,12 +205,14 @@ class OrphanEffects:
         return written is not None or bool(recorded_before)
 
 
-def _map(
-    task: SeenTask, installation: str, by_tag: Mapping[str, StateTable]
-) -> tuple[TaskIdentity | None, StateTable | None]:
-    """Whose task it is: by `startedBy` first (StopTask deletes tags), else by the tag of a configured state table."""
-    identity = TaskIdentity.parse(task.started_by)
-    if identity is not None and identity.installation == installation:
-        return identity, None
-    table = next((by_tag[tag] for tag in sorted(by_tag) if tag in task.tags), None)
-    return None, table
+def _suspect(task: RunningTask, runs: Mapping[str, RunGlance | None], records: Records) -> Suspect:
+    run = runs.get(task.identity.run_id) if task.identity else None
+    states = tuple(StateRecord(key.table, records.get(key)) for key in task.states)
+    unread = (task.identity is not None and run is None and task.identity.run_id in runs) or any(
+        key in records and records[key] is None for key in task.states
+    )
+    return Suspect(task=task, run=run, states=states, unread=unread)
+
+
+def _slices(items: Sequence[T], size: int) -> Iterable[Sequence[T]]:
+    return (items[start : start + size] for start in range(0, len(items), size))

@@ -1,66 +1,133 @@
-"""The orphan scanner's loop: load, decide, apply, record."""
+"""The orphan scanner's loop: load, decide, apply, record, tell."""
 
+import asyncio
 from typing import Any
 
-from dagy_control.errors import Transient
+from dagy_control.errors import DagyError, Transient
 from dagy_control.kernel.clock import Clock
 from dagy_control.kernel.tasks import within
 from dagy_control.kernel.telemetry import log
 from dagy_control.kernel.ticker import Tick
-from dagy_control.orphans.decide import OrphanPolicy, ScanSnapshot, decide
-from dagy_control.orphans.effects import OrphanEffects
+from dagy_control.orphans.alerting import Told, about, alert_of, is_due
+from dagy_control.orphans.decide import OrphanPolicy, ScanPlan, ScanSnapshot, decide
+from dagy_control.orphans.effects import OrphanEffects, Stops
 from dagy_control.orphans.metrics import OrphanMetrics
 from dagy_control.orphans.report import scan_report
+from dagy_control.ports.alerts import Alerts
 
 _log = log("dagy.orphans")
 
 
 class OrphanLoop:
-    """Scans for orphans; `scan` serves the command too."""
+    """Scans for orphans; `scan` serves the command and the HTTP face too. Without `alerts` nobody is told.
+
+    What it has alerted of is kept in this process only: a restart, or another replica, may say it once more.
+    """
 
     name = "orphans"
 
-    def __init__(self, policy: OrphanPolicy, effects: OrphanEffects, metrics: OrphanMetrics, clock: Clock) -> None:
+    def __init__(
+        self,
+        policy: OrphanPolicy,
+        effects: OrphanEffects,
+        metrics: OrphanMetrics,
+        clock: Clock,
+        *,
+        alerts: Alerts | None = None,
+    ) -> None:
         self.policy = policy
         self._effects = effects
         self._metrics = metrics
         self._clock = clock
+        self._alerts = alerts
+        self._told: Told | None = None
+        self._scanning = asyncio.Lock()
+        self._warned: tuple[str, ...] = ()
+
+    @property
+    def busy(self) -> bool:
+        """Whether a scan is under way in this process; another one would wait for it."""
+        return self._scanning.locked()
 
     async def tick(self, tick: Tick) -> float | None:
         """One scan."""
         await self.scan(tick)
         return None
 
-    async def scan(self, tick: Tick) -> dict[str, Any]:
-        """One scan, and its documented report.
+    async def scan(self, tick: Tick, *, policy: OrphanPolicy | None = None, manual: bool = False) -> dict[str, Any]:
+        """One scan, and its documented report. `policy`: another one than the loop's. `manual`: somebody asked for it.
 
-        Raises `Transient` when the reads do not finish within `scan_timeout_s`, or when the drain begins meanwhile.
+        Raises `Transient` when records are not read within `scan_timeout_s`, or when the drain begins meanwhile, and whatever the
+        listing raises: then nothing was judged and nothing stopped.
         """
-        policy = self.policy
+        async with self._scanning:
+            return await self._scan(tick, policy or self.policy, manual=manual)
+
+    async def _scan(self, tick: Tick, policy: OrphanPolicy, *, manual: bool) -> dict[str, Any]:
+        self._warn_of_switched_off(policy)
         try:
-            snapshot = await tick.drain.interrupt(self._load(policy))
+            snapshot = await tick.drain.interrupt(self._load(policy, tick))
         except TimeoutError as error:
             raise Transient(f"{error}; nothing was judged and nothing stopped") from error
         if snapshot is None:
             raise Transient("the process stops: nothing was judged and nothing stopped")
         plan = decide(snapshot, policy, tick.now)
-        stopped = await self._effects.apply(plan, policy, lambda: tick.stopping)
-        self._metrics.record(plan, stopped)
-        if plan.refusal:
-            _log.error(
-                "orphan scan refused to stop",
-                why=plan.refusal,
-                remedy="look at the orphans; raise the cap if they are real",
-            )
-        _log.info(
-            "Orphan scan complete",
-            total_running=plan.total_running,
-            orphans_found=len(plan.orphans),
-            tasks_stopped=stopped,
-            dry_run=policy.dry_run,
-            verdicts=dict(plan.verdicts),
-        )
-        return scan_report(plan, policy, stopped)
+        stops = await self._effects.apply(plan, policy, lambda: tick.stopping)
+        self._metrics.record(plan, stopped=stops.stopped, failed=stops.failed)
+        _say(plan, policy, stops)
+        await self._tell(plan, policy, stops, manual=manual)
+        return scan_report(plan, policy, stops.stopped)
 
-    async def _load(self, policy: OrphanPolicy) -> ScanSnapshot:
-        return await within(self._clock, policy.scan_timeout_s, self._effects.load(policy), name="orphan scan")
+    async def _load(self, policy: OrphanPolicy, tick: Tick) -> ScanSnapshot:
+        return await within(
+            self._clock, policy.scan_timeout_s, self._effects.load(policy, tick.now), name="orphan scan"
+        )
+
+    async def _tell(self, plan: ScanPlan, policy: OrphanPolicy, stops: Stops, *, manual: bool) -> None:
+        """Alert, where there is somebody to alert. A topic that cannot be reached is tried again by the next scan."""
+        topic_arn, now = policy.alerts.topic_arn, self._clock.now()
+        if not plan.orphans and not plan.unread and not plan.cut:
+            self._told = None
+        due = bool(plan.orphans) if manual else is_due(plan, policy, self._told, now)
+        if self._alerts is None or topic_arn is None or not due:
+            return
+        try:
+            await self._alerts.publish(topic_arn, alert_of(plan, policy, stops.stopped))
+        except DagyError as error:
+            self._metrics.alerted(sent=False)
+            _log.warning("orphan alert not sent", topic_arn=topic_arn, error=str(error))
+            return
+        self._metrics.alerted(sent=True)
+        if not manual:
+            self._told = Told(about(plan, policy), now)
+
+    def _warn_of_switched_off(self, policy: OrphanPolicy) -> None:
+        if policy.switched_off and policy.switched_off != self._warned:
+            _log.warning(
+                "state tables without a name: tasks with their tags are counted, not judged",
+                state_tables=list(policy.switched_off),
+                setting="orphans.state_tables",
+            )
+        self._warned = policy.switched_off
+
+
+def _say(plan: ScanPlan, policy: OrphanPolicy, stops: Stops) -> None:
+    if plan.refusal:
+        _log.error(
+            "orphan scan refused to stop",
+            why=plan.refusal,
+            remedy="look at the orphans; raise the cap if they are real",
+        )
+    if plan.cut:
+        _log.error("orphan scan did not see all tasks", why=plan.cut, remedy="raise orphans.scan_timeout_s")
+    if plan.problems:
+        _log.warning("orphan scan could not judge all tasks", tasks=plan.unread, why=list(plan.problems))
+    _log.info(
+        "Orphan scan complete",
+        total_running=plan.total_running,
+        orphans_found=len(plan.orphans),
+        tasks_stopped=stops.stopped,
+        stops_failed=stops.failed,
+        dry_run=policy.dry_run,
+        verdicts=dict(plan.verdicts),
+    )

@@ -20,11 +20,25 @@ class OrphanMetrics:
             registry=registry,
         )
 
-    def record(self, plan: ScanPlan, stopped: int) -> None:
+        self._stop_failures = Counter("dagy_orphans_stop_failures", "Orphans whose stop failed.", registry=registry)
+        self._incomplete = Gauge(
+            "dagy_orphans_incomplete", "1 while a scan does not see or judge all tasks.", registry=registry
+        )
+        self._alerts = Counter(
+            "dagy_orphans_alerts", "Alerts handed to the topic, by outcome.", ["outcome"], registry=registry
+        )
+
+    def record(self, plan: ScanPlan, *, stopped: int, failed: int) -> None:
         """One scan."""
         self._running.set(plan.total_running)
         self._verdicts.clear()
         for verdict, count in plan.verdicts.items():
             self._verdicts.labels(verdict).set(count)
         self._stopped.inc(stopped)
+        self._stop_failures.inc(failed)
         self._refused.set(bool(plan.refusal))
+        self._incomplete.set(bool(plan.cut or plan.unread))
+
+    def alerted(self, *, sent: bool) -> None:
+        """One alert, sent or not."""
+        self._alerts.labels("sent" if sent else "failed").inc()

@@ -1,9 +1,9 @@
 """Where runs, and the tasks of a run, are recorded."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from typing import Protocol
 
-from dagy_control.model.runs import ActiveRun, Run, RunChange, RunStatus
+from dagy_control.model.runs import ActiveRun, Run, RunChange, RunGlance, RunStatus
 from dagy_control.model.task_runs import TaskRun
 
 
@@ -12,6 +12,13 @@ class Runs(Protocol):
 
     async def get(self, run_id: str) -> Run | None:
         """The run as it is now (a consistent read); None when there is none. Safe to repeat."""
+        ...
+
+    async def glance_many(self, run_ids: Sequence[str]) -> Mapping[str, RunGlance | None]:
+        """As much of these runs as tells whether their tasks should run (consistent reads, 100 a call).
+
+        No entry: there is no such run. None: its record cannot be understood. Raises rather than answer in part.
+        """
         ...
 
     async def create(self, run: Run, op_id: str) -> Run:

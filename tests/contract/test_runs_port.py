@@ -23,6 +23,7 @@ from dagy_control.model.runs import (
     FailureClass,
     Run,
     RunChange,
+    RunGlance,
     RunStatus,
     StopCause,
     Transition,
@@ -335,6 +336,27 @@ async def test_a_shards_active_runs_are_counted_up_to_a_bound(runs: AnyRuns) -> 
     assert [await runs.count_active(RunStatus.QUEUED, fullest, up_to=bound) for bound in (0, 1, 2)] == [0, 1, 2]
     others = [await runs.count_active(RunStatus.QUEUED, n, executor="other", up_to=9) for n in range(ACTIVE_SHARDS)]
     assert sum(others) == 1
+
+
+async def test_a_glance_shows_of_every_run_that_exists_what_it_says_and_of_the_others_nothing(runs: AnyRuns) -> None:
+    ended = a_run(RunStatus.FAILED, run_id="ended", completed_at=NOW, external_id=ARN)
+    for run in (ended, *(a_run(run_id=f"run-{number}") for number in range(120))):
+        await runs.create(run, "op")
+    glances = await runs.glance_many([*(f"run-{number}" for number in range(120)), "ended", "ended", "unknown"])
+    assert len(glances) == 121
+    assert glances["ended"] == RunGlance(
+        run_id="ended", status=RunStatus.FAILED, attempt=1, external_id=ARN, completed_at=NOW
+    )
+    assert await runs.glance_many([]) == {}
+
+
+async def test_a_glance_at_a_record_that_cannot_be_understood_is_none(dynamo: DynamoRuns, aws: Aws) -> None:
+    await aws.put_item(dynamo._table, {"run_id": {"S": "strange"}, "status": {"S": "DANCING"}})
+    await aws.put_item(dynamo._table, {"run_id": {"S": "empty"}})
+    await aws.put_item(dynamo._table, {"run_id": {"S": "handwritten"}, "status": {"S": "RUNNING"}})
+    glances = await dynamo.glance_many(["strange", "empty", "handwritten"])
+    assert (glances["strange"], glances["empty"]) == (None, None)
+    assert glances["handwritten"] == RunGlance(run_id="handwritten", status=RunStatus.RUNNING, attempt=1)
 
 
 async def test_a_run_written_by_hand_is_read_changed_and_listed(dynamo: DynamoRuns, aws: Aws) -> None:

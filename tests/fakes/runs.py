@@ -1,13 +1,14 @@
 """The runs table in memory."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 
 from dagy_control.errors import Conflict
 from dagy_control.model.runs import (
     ActiveRun,
     Run,
     RunChange,
+    RunGlance,
     RunStatus,
     active_key,
     active_keys,
@@ -42,6 +43,10 @@ class FakeRuns(Faulty):
     async def get(self, run_id: str) -> Run | None:
         lost(await self._begin("get"))
         return self.records.get(run_id)
+
+    async def glance_many(self, run_ids: Sequence[str]) -> Mapping[str, RunGlance | None]:
+        lost(await self._begin("glance_many"))
+        return {run_id: glance_of(self.records[run_id]) for run_id in run_ids if run_id in self.records}
 
     async def create(self, run: Run, op_id: str) -> Run:
         after = await self._begin("create")
@@ -110,6 +115,11 @@ class FakeRuns(Faulty):
 
     def _newest(self, wanted: Callable[[Run], bool], limit: int | None) -> Sequence[Run]:
         return sorted(filter(wanted, self._indexed()), key=lambda run: run.created_at, reverse=True)[:limit]
+
+
+def glance_of(run: Run) -> RunGlance:
+    """What a scan reads of the run."""
+    return RunGlance(**{each.name: getattr(run, each.name) for each in fields(RunGlance)})
 
 
 def _resurrects(run: Run, change: RunChange) -> bool:

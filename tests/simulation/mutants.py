@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from dagy_control.errors import Conflict, DagyError
+from dagy_control.errors import Conflict
 from dagy_control.events.effects import EventEffects
 from dagy_control.kernel.leases import KeptLease
 from dagy_control.kernel.limiter import Limiter
@@ -22,9 +22,7 @@ from dagy_control.model import failures, lifecycle, outcomes, runs
 from dagy_control.model.failures import Budget
 from dagy_control.model.runs import FailureClass, RunStatus
 from dagy_control.model.tasks import TaskIdentity
-from dagy_control.orphans import criteria
-from dagy_control.orphans import decide as orphans
-from dagy_control.orphans import effects as orphan_effects
+from dagy_control.orphans import criteria, mapping
 from dagy_control.orphans.effects import OrphanEffects
 from dagy_control.ports.tasks import Started
 from dagy_control.reconciling.effects import ReconcilingEffects
@@ -184,16 +182,16 @@ def _one_scan() -> Any:
 
 
 def _no_grace() -> Any:
-    honest = orphans.decide
+    honest = criteria.judge
 
-    def decided(snapshot: Any, policy: Any, now: Any) -> Any:
-        return honest(snapshot, replace(policy, criteria=replace(policy.criteria, grace_s=0.0)), now)
+    def judged(suspect: Any, limits: Any, now: Any) -> Any:
+        return honest(suspect, replace(limits, grace_s=0.0), now)
 
-    return replaced(orphans, "decide", decided)
+    return replaced(criteria, "judge", judged)
 
 
 def _blind_reads() -> Any:
-    async def load_runs(effects: Any, run_ids: set[str]) -> dict[str, Any]:
+    async def load_runs(*_: Any) -> dict[str, Any]:
         return {}
 
     return replaced(OrphanEffects, "_load_runs", load_runs)
@@ -339,22 +337,18 @@ def _unread_is_absent() -> Any:
 def _unread_states_are_absent() -> Any:
     honest = OrphanEffects._load_records
 
-    async def load(effects: Any, wanted: Any) -> Any:
-        try:
-            return await honest(effects, wanted)
-        except DagyError:
-            return {}
+    async def load(effects: Any, keys: Any, problems: Any) -> Any:
+        found = await honest(effects, keys, problems)
+        return {key: record for key, record in found.items() if record is not None}
 
     return replaced(OrphanEffects, "_load_records", load)
 
 
 def _any_installation() -> Any:
-    def mapped(task: Any, installation: str, by_tag: Any) -> Any:
-        return TaskIdentity.parse(task.started_by), next(
-            (by_tag[tag] for tag in sorted(by_tag) if tag in task.tags), None
-        )
+    def own(task: Any, _: Any) -> Any:
+        return TaskIdentity.parse(task.started_by)
 
-    return replaced(orphan_effects, "_map", mapped)
+    return replaced(mapping, "_own_identity", own)
 
 
 def _tries_unbounded() -> Any:

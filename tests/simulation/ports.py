@@ -13,8 +13,9 @@ from dagy_control.local.ecs_errors import EcsError
 from dagy_control.local.ecs_model import EcsModel
 from dagy_control.model.events import ReceivedEvent
 from dagy_control.model.leases import Lease
-from dagy_control.model.runs import ActiveRun, Run, RunChange, RunStatus, WorkerResult
+from dagy_control.model.runs import ActiveRun, Run, RunChange, RunGlance, RunStatus, WorkerResult
 from dagy_control.model.suspicions import Suspicion
+from tests.fakes.runs import glance_of
 from tests.simulation.network import EPOCH, Network, SimClock
 from tests.simulation.servers import EventQueue, RunsTable, SmallStores, TaskHistory, index_key
 from tests.simulation.sim_loop import Host
@@ -38,6 +39,15 @@ class SimRuns:
     async def get(self, run_id: str) -> Run | None:
         self.on_access(run_id)
         return await self.net.call(self.host, "GetItem", lambda: self.table.get(run_id))
+
+    async def glance_many(self, run_ids: Sequence[str]) -> Mapping[str, RunGlance | None]:
+        def apply() -> dict[str, RunGlance | None]:
+            found = {run_id: self.table.get(run_id) for run_id in run_ids}
+            return {run_id: glance_of(run) for run_id, run in found.items() if run is not None}
+
+        for run_id in run_ids:
+            self.on_access(run_id)
+        return await self.net.call(self.host, "BatchGetItem runs", apply)
 
     async def create(self, run: Run, op_id: str) -> Run:
         return await self.net.call(self.host, "PutItem", lambda: self.table.create(run, op_id))
@@ -179,6 +189,9 @@ class SimEvents:
 
     async def delete(self, receipts: Sequence[str]) -> None:
         await self.net.call(self.host, "DeleteMessageBatch", lambda: self.queue.delete(receipts))
+
+    async def postpone(self, delays_s: Mapping[str, int]) -> None:
+        await self.net.call(self.host, "ChangeMessageVisibilityBatch", lambda: self.queue.postpone(delays_s))
 
 
 @dataclass(eq=False)

@@ -1,5 +1,6 @@
 """What a scan does: two scans, the cap, the dry run, the documented report."""
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -8,15 +9,17 @@ import pytest
 from dagy_control.model.runs import Run, RunStatus
 from dagy_control.model.suspicions import Suspicion
 from dagy_control.model.tasks import TaskIdentity
-from dagy_control.orphans.criteria import Criteria, OwnRun, StateTable, Suspect, Verdict
-from dagy_control.orphans.decide import Orphan, OrphanPolicy, ScanPlan, ScanSnapshot, decide
-from dagy_control.orphans.report import scan_report
-from tests.builders import ARN, INSTALLATION, NOW, OTHER_ARN, a_run, ago, running, task_of
+from dagy_control.orphans.criteria import Criteria, RunningTask, StateRecord, StateTable, Suspect, Verdict
+from dagy_control.orphans.decide import Orphan, OrphanPolicy, Review, ScanPlan, ScanSnapshot, decide, review
+from dagy_control.orphans.report import failure_report, scan_report
+from tests.builders import ARN, INSTALLATION, NOW, OTHER_ARN, a_run, ago, running
+from tests.fakes.runs import glance_of
 
 RETRAINING = StateTable(
     name="retraining", table="RETRAINING", key_attribute="model_name", task_tag="model_name", status_attribute="status",
     terminal_statuses=frozenset({"completed", "failed"}), arn_attribute="task_arn", check_arn=True,
 )  # fmt: skip
+UNKNOWN = "No state record for a running task"
 
 
 def policy(**values: Any) -> OrphanPolicy:
@@ -26,15 +29,11 @@ def policy(**values: Any) -> OrphanPolicy:
 
 
 def suspect(run: Run | None, *, arn: str = ARN, hours: float = 1, attempt: int = 1) -> Suspect:
-    own = run and OwnRun(
-        run_id=run.run_id,
-        status=run.status,
-        attempt=run.attempt,
-        external_id=run.external_id,
-        completed_at=run.completed_at,
-    )
-    task = task_of(running(), arn=arn, started_at=ago(hours * 3600))
-    return Suspect(task=task, identity=TaskIdentity(INSTALLATION, "r1", attempt), table=None, run=own, record=None)
+    return Suspect(task=task(arn, hours, TaskIdentity(INSTALLATION, "r1", attempt)), run=run and glance_of(run))
+
+
+def task(arn: str, hours: float, identity: TaskIdentity | None = None) -> RunningTask:
+    return RunningTask(arn=arn, started_at=ago(hours * 3600), created_at=None, max_runtime_hours=6.0, identity=identity)
 
 
 def ended(number: int) -> Suspect:
@@ -45,15 +44,21 @@ def healthy(number: int) -> Suspect:
     return suspect(running(external_id=f"ok-{number}"), arn=f"ok-{number}")
 
 
+def snapshot(*suspects: Suspect, **values: Any) -> ScanSnapshot:
+    judged = Review()
+    review(suspects, policy().criteria, NOW, judged)
+    return ScanSnapshot(review=judged, **{"suspicions": {}, **values})
+
+
 def scan(*suspects: Suspect, suspicions: dict[str, Suspicion] | None = None, **values: Any) -> ScanPlan:
-    return decide(ScanSnapshot(suspects=suspects, suspicions=suspicions or {}), policy(**values), NOW)
+    return decide(snapshot(*suspects, suspicions=suspicions or {}), policy(**values), NOW)
 
 
-def suspicion(*, first_seen: datetime, expires_at: datetime = NOW + timedelta(hours=1)) -> dict[str, Suspicion]:
+def suspicion(
+    *, first_seen: datetime, expires_at: datetime = NOW + timedelta(hours=1), reason: str = UNKNOWN
+) -> dict[str, Suspicion]:
     return {
-        ARN: Suspicion(
-            task_arn=ARN, reason="earlier", first_seen=first_seen, last_seen=first_seen, expires_at=expires_at
-        )
+        ARN: Suspicion(task_arn=ARN, reason=reason, first_seen=first_seen, last_seen=first_seen, expires_at=expires_at)
     }
 
 
@@ -73,6 +78,9 @@ def test_a_task_without_a_record_is_only_a_suspect_in_the_first_scan() -> None:
         pytest.param(suspicion(first_seen=ago(300)), True, id="a whole grace ago"),
         pytest.param(suspicion(first_seen=ago(299)), False, id="a daemon that restarts scans again at once"),
         pytest.param(suspicion(first_seen=ago(9000), expires_at=ago(1)), False, id="expired, though not deleted yet"),
+        pytest.param(
+            suspicion(first_seen=ago(900), reason="State points to a different task"), False, id="of something else"
+        ),
     ],
 )
 def test_a_second_scan_confirms_what_an_earlier_one_has_recorded(
@@ -152,18 +160,42 @@ def test_suspects_do_not_count_against_the_cap() -> None:
     assert len(plan.stops) == 1
 
 
+# What could not be read.
+
+
+def test_a_listing_that_is_cut_reports_what_was_seen_and_stops_nothing() -> None:
+    plan = decide(snapshot(ended(1), cut="too late"), policy(), NOW)
+    assert (len(plan.orphans), plan.stops, plan.refusal, plan.cut) == (1, (), "", "too late")
+
+
+def test_a_suspicion_that_could_not_be_read_neither_confirms_nor_begins_anew() -> None:
+    plan = decide(snapshot(suspect(None), suspicions_unread={ARN}), policy(), NOW)
+    assert (plan.orphans, plan.suspicions, plan.verdicts) == ((), (), {Verdict.KEEP_UNREAD: 1})
+
+
+def test_tasks_that_could_not_be_judged_do_not_make_the_share_of_orphans_smaller() -> None:
+    unread = [replace(healthy(number), unread=True) for number in range(90)]
+    plan = scan(*map(ended, range(8)), *map(healthy, range(2)), *unread)
+    assert (plan.total_running, plan.stops) == (100, ())
+    assert "8 of 10 running tasks" in plan.refusal
+
+
+def test_a_suspicion_lives_as_long_as_the_policy_says_from_the_last_scan_that_renewed_it() -> None:
+    (renewed,) = scan(suspect(None), suspicions=suspicion(first_seen=ago(900)), suspicion_life_s=50).suspicions
+    assert (renewed.first_seen, renewed.last_seen, renewed.expires_at) == (ago(900), NOW, NOW + timedelta(seconds=50))
+
+
 # The documented output.
 
 
 def test_the_report_is_the_documented_one_to_the_letter() -> None:
     late = Suspect(
-        task=task_of(running(), arn="arn:aws:ecs:...:task/abc123", started_at=ago(8.5 * 3600)), identity=None, table=RETRAINING,
-        run=None, record={"status": "running"},
-    )  # fmt: skip
+        task=task("arn:aws:ecs:...:task/abc123", 8.5, TaskIdentity(INSTALLATION, "r1", 1)), run=glance_of(running())
+    )
     over = Suspect(
-        task=task_of(running(), arn="arn:aws:ecs:...:task/def456", started_at=ago(3600)), identity=None, table=RETRAINING,
-        run=None, record={"status": "completed"},
-    )  # fmt: skip
+        task=task("arn:aws:ecs:...:task/def456", 1, TaskIdentity(INSTALLATION, "r1", 1)),
+        states=(StateRecord(RETRAINING, {"status": "completed"}),),
+    )
     plan = scan(late, over, *map(healthy, range(13)))
     assert scan_report(plan, policy(), 2) == {
         "success": True,
@@ -183,6 +215,25 @@ def test_the_report_is_the_documented_one_to_the_letter() -> None:
         },
         "environment": "dev",
     }
+
+
+def test_a_scan_that_is_not_whole_says_in_one_key_more_what_is_missing() -> None:
+    unread = replace(healthy(1), unread=True)
+    plan = decide(snapshot(ended(1), unread, problems=("1 of 2 runs could not be read: no",)), policy(), NOW)
+    report = scan_report(plan, policy(), 1)
+    assert list(report) == ["success", "data", "not_reached", "environment"]
+    assert report["success"] is True
+    assert report["not_reached"] == {"tasks": 1, "why": ["1 of 2 runs could not be read: no"]}
+
+
+def test_a_scan_that_did_not_see_all_tasks_is_no_success_and_still_tells_what_it_saw() -> None:
+    report = scan_report(decide(snapshot(ended(1), cut="too late"), policy(), NOW), policy(), 0)
+    assert (report["success"], report["error"]) == (False, "too late")
+    assert report["data"]["summary"]["orphans_found"] == 1
+
+
+def test_a_failure_is_told_in_the_documented_form() -> None:
+    assert failure_report("no", "dev") == {"success": False, "error": "no", "environment": "dev"}
 
 
 def test_a_scan_of_an_empty_cluster_reports_zeros() -> None:

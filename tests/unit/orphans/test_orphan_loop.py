@@ -1,6 +1,7 @@
 """The orphan scanner over stateful fakes: stops, failures of one of them, partial reads, races."""
 
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -10,7 +11,8 @@ from dagy_control.errors import Permanent, Transient
 from dagy_control.kernel.drain import Drain
 from dagy_control.model.failures import RetryPolicy
 from dagy_control.model.lifecycle import commit_result
-from dagy_control.model.runs import Run, RunChange, RunStatus, StopCause, applied
+from dagy_control.model.runs import Run, RunChange, RunGlance, RunStatus, StopCause, applied
+from dagy_control.model.suspicions import Suspicion
 from dagy_control.model.tasks import SeenTask
 from dagy_control.orphans.criteria import Criteria, StateTable
 from dagy_control.orphans.decide import OrphanPolicy
@@ -60,18 +62,23 @@ class World:
         criteria = Criteria(installation=INSTALLATION, state_tables=(RETRAINING, TRADING))
         defaults: dict[str, Any] = {"cluster": CLUSTER, "environment": "dev", "criteria": criteria, "dry_run": False}
         self.policy = OrphanPolicy(**{**defaults, **policy})
+        self.report: dict[str, Any] = {}
         self.loop = self.restarted()
 
     def restarted(self) -> OrphanLoop:
         writer = writer_of(self.runs, self.clock)
         effects = OrphanEffects(self.runs, self.tasks, self.tables, self.suspicions, writer, self.clock)
-        self.loop = OrphanLoop(self.policy, effects, OrphanMetrics(CollectorRegistry()), self.clock)
+        self.registry = CollectorRegistry()
+        self.loop = OrphanLoop(self.policy, effects, OrphanMetrics(self.registry), self.clock)
         return self.loop
 
     async def scan(self, drain: Drain | None = None) -> Mapping[str, Any]:
-        report = await self.clock.run(self.loop.scan(tick_at(self.clock, drain)))
-        data: Mapping[str, Any] = report["data"]
+        self.report = await self.clock.run(self.loop.scan(tick_at(self.clock, drain)))
+        data: Mapping[str, Any] = self.report["data"]
         return data
+
+    def metric(self, name: str, **labels: str) -> float | None:
+        return self.registry.get_sample_value(name, labels)
 
     @property
     def stopped(self) -> list[str]:
@@ -117,6 +124,7 @@ async def test_a_failing_stop_of_one_orphan_does_not_halt_the_others() -> None:
     world.tasks.next_error("stop", Permanent("AccessDenied"))
     data = await world.scan()
     assert (len(world.stopped), data["summary"]["tasks_stopped"], data["summary"]["orphans_found"]) == (2, 2, 3)
+    assert (world.metric("dagy_orphans_stopped_total"), world.metric("dagy_orphans_stop_failures_total")) == (2, 1)
 
 
 async def test_a_task_that_is_gone_by_now_was_not_stopped_by_us() -> None:
@@ -135,53 +143,145 @@ async def test_a_task_that_is_gone_by_now_was_not_stopped_by_us() -> None:
 # What is not known stops nothing.
 
 
-@pytest.mark.parametrize("call", ["list_running", "describe"])
-async def test_a_partial_listing_stops_nothing(call: str) -> None:
+class SecondCallFails(FakeTasks):
+    """Of one method."""
+
+    def __init__(self, method: str, *tasks: SeenTask) -> None:
+        super().__init__(*tasks, page_size=2)
+        self.method = method
+
+    async def _begin(self, method: str) -> Exception | None:
+        if method == self.method and self.calls.count(method) == 1:
+            self.next_error(method, Transient("throttled", throttled=True))
+        return await super()._begin(method)
+
+
+async def test_a_listing_that_breaks_off_stops_nothing() -> None:
     runs = [over(f"run-{n}") for n in range(4)]
-    world = World(*runs, tasks=[task_of(run) for run in runs], page_size=2)
-
-    class SecondPageFails(FakeTasks):
-        async def _begin(self, method: str) -> Exception | None:
-            if method == call and self.calls.count(call) == 1:
-                self.next_error(call, Transient("throttled", throttled=True))
-            return await super()._begin(method)
-
-    world.tasks = SecondPageFails(*map(task_of, runs), page_size=2)
+    world = World(*runs)
+    world.tasks = SecondCallFails("list_running", *map(task_of, runs))
     world.restarted()
     with pytest.raises(Transient):
         await world.scan()
     assert (world.stopped, world.suspicions.records) == ([], {})
 
 
-@pytest.mark.parametrize("broken", ["runs", "tables", "suspicions"])
-async def test_a_failed_read_of_any_record_stops_nothing(broken: str) -> None:
+async def test_tasks_that_ecs_does_not_describe_are_not_judged_and_the_others_are() -> None:
+    runs = [over(f"run-{n}") for n in range(4)]
+    world = World(*runs)
+    world.tasks = SecondCallFails("describe", *map(task_of, runs))
+    world.restarted()
+    data = await world.scan()
+    assert (len(world.stopped), data["summary"]["total_running"]) == (2, 4)
+    assert world.report["not_reached"] == {"tasks": 2, "why": ["2 tasks not described: throttled"]}
+    assert world.metric("dagy_orphans_incomplete") == 1
+    assert world.metric("dagy_orphans_tasks", verdict="keep_unread") == 2
+
+
+async def test_when_nothing_can_be_described_the_scan_fails() -> None:
+    world = World(over(), tasks=[task_of(over())])
+    world.tasks.next_error("describe", Permanent("AccessDenied"))
+    with pytest.raises(Permanent):
+        await world.scan()
+
+
+@pytest.mark.parametrize(
+    ("broken", "stopped"),
+    [
+        pytest.param("runs", ["arn-m"], id="our runs"),
+        pytest.param("tables", [f"{ARN}-r1", ARN], id="a state table"),
+        pytest.param("suspicions", [f"{ARN}-r1", "arn-m"], id="the suspicions"),
+    ],
+)
+async def test_a_failed_read_spares_what_it_touches_and_nothing_else(broken: str, stopped: list[str]) -> None:
     item = task_of(running(), arn="arn-m", started_by="", tags={"model_name": "m"})
-    world = World(over(), tasks=[task_of(over()), item])
+    unknown = task_of(running(run_id="gone"), arn=ARN)
+    world = World(over(), tasks=[task_of(over()), item, unknown])
+    world.tables.tables["RETRAINING"] = [{"model_name": "m", "status": "failed"}]
+    before = Suspicion(
+        task_arn=ARN,
+        reason="No state record for a running task",
+        first_seen=ago(600),
+        last_seen=ago(300),
+        expires_at=NOW + timedelta(hours=1),
+    )
+    world.suspicions.records[ARN] = before
     fake, method = {
-        "runs": (world.runs, "get"),
+        "runs": (world.runs, "glance_many"),
         "tables": (world.tables, "read"),
         "suspicions": (world.suspicions, "get_many"),
     }[broken]
     fake.next_error(method, Transient("no"))
-    with pytest.raises(Transient):
-        await world.scan()
-    assert (world.stopped, world.suspicions.records) == ([], {})
+    await world.scan()
+    assert sorted(world.stopped) == sorted(stopped)
+    assert world.report["success"] is True
+    assert "could not be read: no" in world.report["not_reached"]["why"][0]
+    if broken == "suspicions":
+        assert world.suspicions.records[ARN] == before, "it does not begin anew"
 
 
-async def test_a_scan_that_takes_longer_than_its_time_stops_nothing() -> None:
-    class Slow(FakeTasks):
-        clock: VirtualClock
+async def test_a_run_whose_record_cannot_be_understood_is_not_a_run_without_a_record() -> None:
+    class Garbled(FakeRuns):
+        async def glance_many(self, run_ids: Sequence[str]) -> Mapping[str, RunGlance | None]:
+            return dict.fromkeys(run_ids)
 
-        async def _begin(self, method: str) -> Exception | None:
-            await self.clock.sleep(61)
-            return await super()._begin(method)
-
-    world = World(over())
-    slow = Slow(task_of(over()))
-    slow.clock = world.clock
-    world.tasks = slow
+    world = World(tasks=[task_of(running())])
+    world.runs = Garbled()
     world.restarted()
-    with pytest.raises(Transient, match="nothing stopped"):
+    await world.scan()
+    assert (world.suspicions.records, world.report["not_reached"]["tasks"]) == ({}, 1)
+
+
+async def test_a_table_that_does_not_exist_leaves_its_tasks_alone() -> None:
+    item = task_of(running(), arn="arn-m", started_by="", tags={"model_name": "m"})
+    world = World(over(), tasks=[task_of(over()), item])
+    del world.tables.tables["RETRAINING"]
+    await world.scan()
+    assert world.stopped == [f"{ARN}-r1"]
+
+
+async def test_suspicions_that_cannot_be_written_do_not_keep_what_is_sure_from_being_stopped() -> None:
+    world = World(over(), tasks=[task_of(over()), task_of(running(run_id="gone"), arn=OTHER_ARN)])
+    world.suspicions.next_error("put_many", Transient("no"))
+    await world.scan()
+    assert world.stopped == [f"{ARN}-r1"]
+
+
+class Slow(FakeTasks):
+    """Each call of one method takes so long."""
+
+    def __init__(self, clock: VirtualClock, method: str, seconds: float, *tasks: SeenTask) -> None:
+        super().__init__(*tasks, page_size=1)
+        self.clock, self.method, self.seconds = clock, method, seconds
+
+    async def _begin(self, method: str) -> Exception | None:
+        if method == self.method:
+            await self.clock.sleep(self.seconds)
+        return await super()._begin(method)
+
+
+async def test_a_listing_that_takes_too_long_tells_what_it_has_seen_and_stops_nothing() -> None:
+    runs = [over(f"run-{n}") for n in range(6)]
+    world = World(*runs)
+    world.tasks = Slow(world.clock, "list_running", 10, *map(task_of, runs))
+    world.restarted()
+    data = await world.scan()
+    assert world.stopped == []
+    assert (world.report["success"], data["summary"]["orphans_found"]) == (False, 3)
+    assert "did not finish within 36 s: 3 listed, 3 of them described; nothing is stopped" in world.report["error"]
+    assert world.clock.now() < NOW + timedelta(seconds=60)
+
+
+async def test_a_scan_whose_records_take_too_long_judges_nothing() -> None:
+    class SlowRuns(FakeRuns):
+        async def glance_many(self, run_ids: Sequence[str]) -> Mapping[str, RunGlance | None]:
+            await world.clock.sleep(61)
+            return await super().glance_many(run_ids)
+
+    world = World(tasks=[task_of(over())])
+    world.runs = SlowRuns(over())
+    world.restarted()
+    with pytest.raises(Transient, match="within 60 s; nothing was judged and nothing stopped"):
         await world.scan()
     assert world.stopped == []
 
@@ -278,13 +378,13 @@ async def test_a_surplus_task_beyond_its_runtime_is_stopped_without_a_word_on_th
     assert (world.stopped, world.runs.writes) == ([ARN], [])
 
 
-async def test_a_task_that_ecs_lists_and_will_not_describe_makes_the_scan_partial_so_it_stops_nothing() -> None:
-    hidden = task_of(running(run_id="r2"), arn=OTHER_ARN)
-    world = World(over(), tasks=[task_of(over()), hidden])
+async def test_a_task_that_ecs_lists_and_will_not_describe_is_not_judged() -> None:
+    hidden = task_of(over("r2"), arn=OTHER_ARN)
+    world = World(over(), over("r2"), tasks=[task_of(over()), hidden])
     world.tasks.unreadable.add(OTHER_ARN)
-    with pytest.raises(Transient, match="1 tasks"):
-        await world.scan()
-    assert world.stopped == []
+    await world.scan()
+    assert world.stopped == [f"{ARN}-r1"]
+    assert world.report["not_reached"]["tasks"] == 1
 
 
 # Dry run, cap, drain.
