@@ -20,7 +20,7 @@ from dagy_control.config.loops import (
 from dagy_control.config.problems import ConfigError, Problem
 from dagy_control.config.reference import example_toml, reference_markdown
 from dagy_control.config.settings import Settings
-from dagy_control.config.toml_file import ConfigText
+from dagy_control.config.toml_file import ConfigText, read_bytes
 
 __all__ = [
     "ApiSettings",
@@ -47,5 +47,6 @@ __all__ = [
     "find_changes",
     "load_settings",
     "load_with_sources",
+    "read_bytes",
     "reference_markdown",
 ]

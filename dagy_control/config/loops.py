@@ -3,11 +3,13 @@
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from dagy_control.config.fields import RESTART, Count, DynamoDBTable, Flag, Number, Section, safe_minimum
 from dagy_control.model.failures import RETRIED_AS_INFRASTRUCTURE
 
+TaskFamily = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,255}$")]
 InfraClass = Annotated[str, Field(pattern=rf"^({'|'.join(sorted(RETRIED_AS_INFRASTRUCTURE))})$")]
 
 
@@ -22,8 +24,10 @@ class LaunchingSettings(Section):
     """Seconds between two full counts of the active runs, by which the limits below are kept. Own claims are counted at once."""
     max_in_flight: Count = Field(32, ge=1, le=1000)
     """RunTask calls that wait for a reply at the same time. The API rate is kept apart, by the limiter."""
-    max_claims_per_tick: Count = Field(500, ge=1, le=10000)
-    """Runs claimed in one pass at most, so that a pass ends and a drain comes soon."""
+    max_claims_per_tick: Count = Field(100, ge=1, le=10000)
+    """Runs claimed in one pass at most; the next one follows at once. 100 take five seconds at Fargate's usual rate.
+
+    So long may an organisation's first run wait for a pass under way, full of another's."""
     max_concurrent_tasks: Count = Field(1000, ge=1)
     """Tasks in the cluster at the same time at most. 1000 is the quota of a usual account."""
     max_queued_runs: Count = Field(100_000, ge=1)
@@ -117,6 +121,15 @@ class EventsSettings(Section):
         json_schema_extra=RESTART,
     )
     """URL of the SQS queue that EventBridge fills. Unset: polling only."""
+    dead_letter_queue_url: str | None = Field(
+        None,
+        pattern=r"^https?://.+",
+        examples=["https://sqs.us-east-1.amazonaws.com/123456789012/dagy-task-events-dead"],
+        json_schema_extra=RESTART,
+    )
+    """URL of the SQS queue for messages that nobody can use. Unset: they are logged whole, and deleted.
+
+    Where the event queue has a redrive policy, its target; its maxReceiveCount should be 10 or more."""
     wait_s: Count = Field(10, ge=0, le=20)
     """Seconds that a receive call waits for messages, 20 at most by SQS. Must be below aws.read_timeout_s."""
     visibility_timeout_s: Count = Field(60, ge=5, le=43200, json_schema_extra=RESTART)
@@ -146,6 +159,25 @@ class StateTable(Section):
     """Whether a task whose ARN is not the recorded one is an orphan."""
 
 
+class RuntimeLimit(Section):
+    """How long certain tasks may run, in the place of orphans.max_runtime_hours: the runs of a flow, or tasks with a tag's value."""
+
+    hours: Number = Field(gt=0, le=8760)
+    """Hours that such a task may run before it counts as an orphan."""
+    flow: str | None = Field(None, min_length=1, examples=["nightly-etl"])
+    """Name of the flow whose runs these are. Either this, or tag and value."""
+    tag: str | None = Field(None, min_length=1, max_length=128, examples=["team"])
+    """The ECS task tag that such tasks have."""
+    value: str | None = Field(None, max_length=256, examples=["research"])
+    """Its value."""
+
+    @model_validator(mode="after")
+    def _names_tasks(self) -> "RuntimeLimit":
+        if (self.flow is None) == (self.tag is None) or (self.tag is None) != (self.value is None):
+            raise PydanticCustomError("runtime_limit", "needs either flow, or tag and value: it says whose tasks it is for")
+        return self
+
+
 class OrphanScannerSettings(Section):
     """The loop that finds tasks which should not run, and stops them unless dry_run."""
 
@@ -157,6 +189,14 @@ class OrphanScannerSettings(Section):
     """Report only, stop nothing. On by default for safety."""
     max_runtime_hours: Number = Field(6, gt=0, le=8760)
     """Hours that a task may run before it counts as an orphan."""
+    runtime_limits: tuple[RuntimeLimit, ...] = ()
+    """Limits of their own for some tasks, which go before max_runtime_hours; the first that names a task counts."""
+    families: tuple[TaskFamily, ...] = ()
+    """Families of task definitions whose tasks are ours without a tag or a startedBy of ours.
+
+    Only their runtime can be judged. Never the tasks of an ECS service."""
+    keep_tag: str = Field("dagy:keep", min_length=1, max_length=128)
+    """The ECS task tag that exempts a task from the scanner, until the date that it holds: 2026-12-31, to the end of that day in UTC."""
     grace_s: Number = Field(300, ge=0, le=86400, json_schema_extra=safe_minimum(300))
     """Seconds since a task's start, or its record's end, in which it is left alone. Tables and ECS agree only after a while."""
     max_stops_per_scan: Count = Field(25, ge=1, le=1000)
@@ -166,7 +206,17 @@ class OrphanScannerSettings(Section):
     min_running_for_share: Count = Field(10, ge=1)
     """Running tasks below which max_stop_share is not applied."""
     scan_timeout_s: Number = Field(60, gt=0, le=3600)
-    """Seconds after which a scan is given up. One that is not whole stops nothing."""
+    """Seconds after which a scan ends with what it has seen; if it has not seen all tasks by then, it stops nothing."""
+    alert_publisher: Flag = False
+    """Whether orphans are told to an SNS topic: by the loop when they are others than before, by a scan by hand always."""
+    alert_topic_arn: str | None = Field(
+        None,
+        pattern=r"^arn:[a-z-]+:sns:[a-z0-9-]+:[0-9]+:[A-Za-z0-9_-]{1,256}$",
+        examples=["arn:aws:sns:us-east-1:123456789012:dagy-alerts"],
+    )
+    """ARN of that topic, a standard one. Needed when alert_publisher is on."""
+    alert_repeat_s: Number = Field(86400, ge=60, le=31_536_000)
+    """Seconds after which the loop tells of the same orphans again."""
     state_tables: tuple[StateTable, ...] = (
         StateTable(
             name="retraining",
@@ -205,6 +255,23 @@ class ApiSettings(Section):
     """Address to listen on. All of them by default, because a container's own address is not known before."""
     port: Count = Field(9464, ge=0, le=65535, json_schema_extra=RESTART)
     """TCP port to listen on. 0: any free one, which is logged."""
+    token: str | None = Field(None, min_length=16, max_length=1024, repr=False, json_schema_extra=RESTART)
+    """The bearer token that requests with effects need. Unset: over HTTP nothing can be stopped.
+
+    Better by DAGY_API__TOKEN than in the file."""
+
+
+REDACTED_KEYS = (
+    "*password*",
+    "*passwd*",
+    "*secret*",
+    "*token*",
+    "*api_key*",
+    "*apikey*",
+    "*access_key*",
+    "*private_key*",
+    "*credential*",
+)
 
 
 class WorkerSettings(Section):
@@ -217,6 +284,20 @@ class WorkerSettings(Section):
     result_write_timeout_s: Number = Field(30, gt=0, le=600)
     """Seconds in which the result must reach the table; then it goes to S3."""
     artifact_max_mib: Count = Field(256, ge=1, le=10240)
-    """Size in MiB of an artifact at most, packed; a larger one is refused before it fills the disk."""
+    """Size in MiB of an artifact at most, packed and unpacked; a larger one is refused before it fills the disk."""
+    dep_package_max_mib: Count = Field(1024, ge=1, le=102400)
+    """Size in MiB of a dependency package at most, packed."""
+    dep_unpacked_max_mib: Count = Field(4096, ge=1, le=204800)
+    """Size in MiB that a dependency package may unpack to. Every task has 20 GiB of disk unless launched with more."""
+    allow_network_installs: Flag = False
+    """Whether a requirements.txt in a dependency package may be installed from an index.
+
+    Off by default: a start must not depend on a public index, nor take what was put there since yesterday. Then what it names
+    must lie beside it as wheels."""
+    install_timeout_s: Number = Field(600, gt=0, le=7200)
+    """Seconds in which the wheels or requirements of one dependency package must be installed."""
+    redact_keys: tuple[str, ...] = Field(REDACTED_KEYS, max_length=100)
+    """Patterns of names, as `*token*`; case does not matter. Values of parameters and environment variables under such a name are
+    replaced in what the worker logs and records. Naming any replaces all."""
     work_dir: Path | None = Field(None, examples=["/tmp/dagy"])  # noqa: S108 - an example for the documentation, never used as a path
-    """Folder for artifacts and dependencies. Unset: the system's temporary folder."""
+    """Folder for artifacts and dependencies, which stay there for later runs. Unset: a temporary folder for each run."""

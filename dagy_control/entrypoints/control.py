@@ -14,7 +14,7 @@ from dagy_control import __version__
 from dagy_control.adapters.ecs_admin import EcsAdmin
 from dagy_control.api.app import create_app
 from dagy_control.api.server import ApiServer
-from dagy_control.config import Loaded, Settings, load_with_sources
+from dagy_control.config import ConfigText, Loaded, Settings, load_with_sources, read_bytes
 from dagy_control.entrypoints.live import LiveLoop, LiveProcess, RunningLoop, check_servable
 from dagy_control.entrypoints.policies import (
     event_policy,
@@ -26,7 +26,7 @@ from dagy_control.entrypoints.policies import (
 from dagy_control.entrypoints.reloading import ConfigMetrics, FileSource, Reloader
 from dagy_control.entrypoints.wiring import Ports, open_ports
 from dagy_control.events.effects import EventEffects
-from dagy_control.events.loop import EventLoop
+from dagy_control.events.loop import DeadLetterLoop, EventLoop
 from dagy_control.events.metrics import EventMetrics
 from dagy_control.kernel.clock import SystemClock
 from dagy_control.kernel.health import Health
@@ -56,7 +56,8 @@ def serve(path: Path | None, environ: Mapping[str, str]) -> int:
 
     The file at `path`, if any, is followed while it runs. Raises `ConfigError`, or `Permanent` when the settings do not suffice.
     """
-    loaded = load_with_sources(path, environ)
+    text = read_bytes(path) if path is not None else None
+    loaded = load_with_sources(text, environ)
     settings = loaded.settings
     check_servable(settings)
     configure_logging(
@@ -64,10 +65,10 @@ def serve(path: Path | None, environ: Mapping[str, str]) -> int:
         json=settings.log_format == "json",
         static={"environment": settings.environment, "installation": settings.installation},
     )
-    return uvloop.run(_serve(loaded, path, environ))
+    return uvloop.run(_serve(loaded, text, environ))
 
 
-async def _serve(loaded: Loaded, path: Path | None, environ: Mapping[str, str]) -> int:
+async def _serve(loaded: Loaded, text: ConfigText | None, environ: Mapping[str, str]) -> int:
     settings = loaded.settings
     clock = SystemClock()
     registry = new_registry()
@@ -93,9 +94,10 @@ async def _serve(loaded: Loaded, path: Path | None, environ: Mapping[str, str]) 
         process.accept(settings)()
         config_metrics = ConfigMetrics(registry)
         config_metrics.taken(settings, clock.now())
-        if path is not None:
+        if text is not None:
+            source = FileSource(Path(text.name), clock)
             reloader = Reloader(
-                FileSource(path, clock), environ, loaded, accept=process.accept, metrics=config_metrics, clock=clock
+                source, environ, (loaded, text), accept=process.accept, metrics=config_metrics, clock=clock
             )
             health.register_state("configuration", reloader.state)
             supervisor.add("configuration", reloader.run, stage=STAGE_LOOPS)
@@ -116,7 +118,11 @@ def _start_loops(
     plans, metrics = loop_plans(settings), LoopMetrics(registry)
     running = []
     for plan, loop in _loops(settings, ports, registry):
-        lease = keeper.keep(lease_name(settings, loop)) if keeper and not isinstance(loop, EventLoop) else None
+        lease = (
+            keeper.keep(lease_name(settings, loop))
+            if keeper and not isinstance(loop, EventLoop | DeadLetterLoop)
+            else None
+        )
         ticker = Ticker(loop, plans[plan].schedule, ports.clock, metrics, permit=lease)
         running.append(RunningLoop(plan, loop, ticker, lease))
     return running
@@ -134,13 +140,21 @@ def _loops(settings: Settings, ports: Ports, registry: CollectorRegistry) -> Ite
         )
         yield "orphans", orphan_loop(settings, ports, registry)
     if settings.events.queue_url:
+        dead_url = settings.events.dead_letter_queue_url
         events = EventEffects(
-            ports.runs, ports.events(settings.events.queue_url), ports.results, ports.writer, ports.clock
+            ports.runs,
+            ports.events(settings.events.queue_url),
+            ports.results,
+            ports.writer,
+            ports.clock,
+            dead_letters=ports.events(dead_url) if dead_url else None,
         )
         event_metrics = EventMetrics(registry)
         for number in range(settings.events.receivers):
             name = "events" if number == 0 else f"events-{number + 1}"
             yield "events", EventLoop(name, event_policy(settings), events, event_metrics)
+        if dead_url:
+            yield "dead-letters", DeadLetterLoop(event_policy(settings), events, event_metrics)
     if not settings.events.queue_url or not settings.events.enabled:
         _log.warning("events are off: a stopped task is known by polling only", setting="events.queue_url")
 

@@ -15,9 +15,17 @@ from typing import Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from dagy_control.config import Change, ConfigError, ConfigText, Loaded, Problem, Settings, find_changes
-from dagy_control.config.loading import load_with_sources
-from dagy_control.config.toml_file import read_bytes
+from dagy_control.config import (
+    Change,
+    ConfigError,
+    ConfigText,
+    Loaded,
+    Problem,
+    Settings,
+    find_changes,
+    load_with_sources,
+    read_bytes,
+)
 from dagy_control.config.watching import watch
 from dagy_control.errors import DagyError
 from dagy_control.kernel.clock import Clock
@@ -127,26 +135,26 @@ class FileSource:
 
 
 class Reloader:
-    """Keeps the process to its configuration file. `accept` is `LiveProcess.accept`."""
+    """Keeps the process to its configuration file. `current`: what is in effect; `accept`: `LiveProcess.accept`."""
 
     def __init__(
         self,
         source: Source,
         environ: Mapping[str, str],
-        current: Loaded,
+        current: tuple[Loaded, ConfigText],
         accept: Callable[[Settings], Callable[[], None]],
         metrics: ConfigMetrics,
         clock: Clock,
     ) -> None:
         self._source = source
         self._environ = environ
-        self._current = current
+        self._current, text = current
+        self._seen: ConfigText | tuple[Problem, ...] = text
         self._accept = accept
         self._metrics = metrics
         self._clock = clock
         self._look = asyncio.Event()
         self._asked = False
-        self._seen: ConfigText | tuple[Problem, ...] | None = None
         self._refusal = ""
 
     @property
@@ -188,8 +196,7 @@ class Reloader:
         if text == self._seen and not asked:
             return
         try:
-            loaded = await asyncio.to_thread(load_with_sources, text, self._environ)
-            self._take(loaded)
+            self._take(load_with_sources(text, self._environ))
         except ConfigError as error:
             self._refuse_once(error.problems, text, asked=asked)
         except DagyError as error:

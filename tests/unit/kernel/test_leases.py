@@ -337,3 +337,29 @@ async def test_a_keeper_without_leases_waits_for_its_drain() -> None:
         assert not running.done()
         assert await keeper.ready() is None
         drain.begin()
+
+
+async def test_a_lease_that_is_not_wanted_is_given_to_another_replica_and_taken_back_when_it_is_wanted_again() -> None:
+    bench = Bench()
+    other = bench.replica("other")
+    async with bench.me.running():
+        await bench.clock.advance(1)
+        assert bench.me.lease.held
+        async with other.running():
+            bench.me.lease.wanted = False
+            assert not bench.me.lease.held, "it stops acting at once, before the record says so"
+            await bench.clock.advance(LEASE_S / 5 + 1)
+            assert other.lease.held
+            assert "not wanted" in bench.me.lease.state()
+        bench.me.lease.wanted = True
+        await bench.clock.advance(LEASE_S / 5 + 1)
+        assert bench.me.lease.held
+    assert bench.record.released
+
+
+async def test_a_lease_never_wanted_is_never_taken() -> None:
+    bench = Bench()
+    bench.me.lease.wanted = False
+    async with bench.me.running():
+        await bench.clock.advance(5 * LEASE_S)
+    assert bench.table.records == {}

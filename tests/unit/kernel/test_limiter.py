@@ -278,3 +278,41 @@ async def test_a_bucket_without_a_limit_is_a_mistake() -> None:
 def test_a_budget_that_cannot_be_meant_is_refused(arguments: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="API budget"):
         Limiter(VirtualClock(), **arguments)  # type: ignore[arg-type]  # a table of keyword arguments
+
+
+async def test_another_share_of_the_account_counts_from_now_on() -> None:
+    bench = Bench(_one_a_second(Bucket.ECS_READ, burst=10))
+    bench.limiter.resize(share=0.5, scale=1)
+    assert bench.limiter.level(Bucket.ECS_READ) == pytest.approx(5)
+    assert bench.limiter.rate(Bucket.ECS_READ) == pytest.approx(0.5)
+    bench.limiter.resize(share=1, scale=2)
+    assert bench.limiter.level(Bucket.ECS_READ) == pytest.approx(5), "a larger bucket is not a full one"
+    assert bench.limiter.rate(Bucket.ECS_READ) == pytest.approx(2)
+
+
+async def test_another_share_does_not_forget_a_throttle() -> None:
+    bench = Bench(_one_a_second(Bucket.ECS_READ))
+    bench.limiter.throttled(READ)
+    bench.limiter.resize(share=0.5, scale=1)
+    assert bench.limiter.level(Bucket.ECS_READ) == 0
+    assert bench.limiter.rate(Bucket.ECS_READ) == pytest.approx(0.35)
+
+
+async def test_a_waiting_call_goes_through_when_the_share_grows() -> None:
+    bench = Bench(_one_a_second(Bucket.ECS_READ), share=0.01)
+    await bench.empty(READ)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(bench.call("waiting", READ))
+        await bench.clock.settle()
+        bench.limiter.resize(share=1, scale=1)
+        await bench.clock.advance(2)
+    assert bench.served == [("waiting", 1.0)]
+
+
+@pytest.mark.parametrize(("share", "scale"), [(0, 1), (1.5, 1), (1, 0)])
+async def test_a_share_that_cannot_be_changes_nothing(share: float, scale: float) -> None:
+    bench = Bench()
+    before = bench.limiter.rate(Bucket.RUN_TASK)
+    with pytest.raises(ValueError, match="API budget"):
+        bench.limiter.resize(share=share, scale=scale)
+    assert bench.limiter.rate(Bucket.RUN_TASK) == before

@@ -1,0 +1,115 @@
+"""A real daemon whose configuration file is edited while it works: in time, under load, by people who make mistakes."""
+
+import os
+import random
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from dagy_control.entrypoints.demo_world import DemoWorld
+from dagy_control.entrypoints.local_stack import Daemon, end_process
+from dagy_control.model.runs import RunStatus
+from tests.acceptance.looking import SOON_S, all_ended, ended
+
+pytestmark = [pytest.mark.acceptance, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(300)]
+
+EDITS = 25
+TAKEN = "dagy_config_reloads_total"
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def daemon(world: DemoWorld) -> AsyncIterator[Daemon]:
+    before = world.stack.config.read_text()
+    daemon = await world.stack.start_daemon()
+    yield daemon
+    await end_process(daemon.process, signal.SIGTERM)
+    world.stack.config.write_text(before)
+
+
+@asynccontextmanager
+async def decided(world: DemoWorld, daemon: Daemon) -> AsyncIterator[None]:
+    """Wait, after the block, until the daemon has taken or refused one more edit."""
+    before = await _decisions(world, daemon)
+
+    async def look() -> bool:
+        return await _decisions(world, daemon) > before
+
+    yield
+    await world.until("a decision about the edit", look, timeout_s=SOON_S)
+
+
+async def _decisions(world: DemoWorld, daemon: Daemon) -> float:
+    results = ("taken", "unchanged", "refused")
+    return sum([await world.metric(daemon.url, f'{TAKEN}{{result="{result}"}}') for result in results])
+
+
+def replace_whole(path: Path, text: str) -> None:
+    """As most editors save: another file, renamed over the old one."""
+    other = path.with_suffix(".tmp")
+    other.write_text(text, encoding="utf-8")
+    other.replace(path)
+
+
+async def test_launching_is_switched_off_and_on_by_an_edit(world: DemoWorld, daemon: Daemon) -> None:
+    text = world.stack.config.read_text()
+    async with decided(world, daemon):
+        replace_whole(world.stack.config, text.replace("[launching]", "[launching]\nenabled = false"))
+    run = await world.launch("probe", "acme", "held", seconds=0.1)
+    ticks = await world.metric(daemon.url, 'dagy_loop_ticks_total{loop="reconciling",outcome="ok"}')
+
+    async def others_go_on() -> bool:
+        now = await world.metric(daemon.url, 'dagy_loop_ticks_total{loop="reconciling",outcome="ok"}')
+        return now >= ticks + 2
+
+    await world.until("two more passes of the reconciler", others_go_on, timeout_s=SOON_S)
+    assert (await world.run(run.run_id)).status is RunStatus.QUEUED
+    async with decided(world, daemon):
+        replace_whole(world.stack.config, text)
+    assert (await ended(world, run)).status is RunStatus.SUCCEEDED
+
+
+async def test_sighup_makes_the_daemon_look_and_say_so(world: DemoWorld, daemon: Daemon) -> None:
+    async with decided(world, daemon):
+        os.kill(daemon.process.pid, signal.SIGHUP)
+    assert "CONFIG_TAKEN" in daemon.log.read_text()
+
+
+async def test_random_edits_under_load_lose_no_tick_and_no_run(world: DemoWorld, daemon: Daemon) -> None:
+    chance = random.Random(20261122)
+    good = world.stack.config.read_text()
+    edits = [
+        lambda: good.replace("interval_s = 0.5", f"interval_s = {chance.uniform(0.2, 0.8):.3f}"),
+        lambda: good.replace("max_concurrent_tasks = 16", f"max_concurrent_tasks = {chance.randint(2, 16)}"),
+        lambda: good.replace("rate_scale = 10", f"rate_scale = {chance.randint(5, 20)}"),
+        lambda: good.replace("[launching]", '[launching]\nenabled = "perhaps"'),
+        lambda: good.replace("lease_s = 3", "lease_s = 9"),
+        lambda: good[: chance.randrange(len(good))],
+        lambda: good + "\n[launching]\n",
+        lambda: good.replace("interval_s", "intervall_s"),
+    ]
+    runs = []
+    for number in range(EDITS):
+        runs.append(await world.launch("probe", ["acme", "globex"][number % 2], "edits", seconds=0.1))
+        text = chance.choice(edits)()
+        if number % 2:
+            replace_whole(world.stack.config, text)
+        else:
+            world.stack.config.write_text(text)
+        await world.ports.clock.sleep(chance.uniform(0.05, 0.4))
+    replace_whole(world.stack.config, good + "# the last one\n")
+    done = await all_ended(world, runs)
+    assert {(run.status, run.attempt) for run in done} == {(RunStatus.SUCCEEDED, 1)}
+
+    async def settled() -> bool:
+        return await world.metric(daemon.url, "dagy_config_last_reload_successful") == 1
+
+    await world.until("the last good edit in effect", settled, timeout_s=SOON_S)
+    for loop in ("launching", "reconciling", "events", "orphans"):
+        for outcome in ("bug", "permanent"):
+            assert await world.metric(daemon.url, f'dagy_loop_ticks_total{{loop="{loop}",outcome="{outcome}"}}') == 0
+    assert await world.metric(daemon.url, f'{TAKEN}{{result="taken"}}') > 0
+    assert await world.metric(daemon.url, f'{TAKEN}{{result="refused"}}') > 0

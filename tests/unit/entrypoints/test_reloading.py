@@ -1,0 +1,199 @@
+"""An edited configuration file: taken whole or refused whole, said once, and never half."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from dagy_control.config import ConfigText, Settings, load_with_sources, read_bytes
+from dagy_control.entrypoints.reloading import POLL_S, SETTLE_S, ConfigMetrics, FileSource, Reloader, Source
+from dagy_control.errors import Permanent
+from dagy_control.kernel.drain import Drain
+from tests.fakes.clock import VirtualClock
+
+GOOD = "[launching]\ninterval_s = 1\n"
+
+
+class Process:
+    """What follows the configuration here: it remembers the settings that were put into effect."""
+
+    def __init__(self) -> None:
+        self.taken: list[Settings] = []
+        self.refusal: Permanent | None = None
+
+    def accept(self, settings: Settings) -> Callable[[], None]:
+        if self.refusal is not None:
+            raise self.refusal
+        return lambda: self.taken.append(settings)
+
+
+class Bench:
+    """A file, a process that follows it, and a clock."""
+
+    def __init__(self, folder: Path, source: Callable[[FileSource], Source] = lambda file: file) -> None:
+        self.path = folder / "dagy.toml"
+        self.write(GOOD)
+        self.clock = VirtualClock()
+        self.process = Process()
+        self.registry = CollectorRegistry()
+        metrics = ConfigMetrics(self.registry)
+        read = read_bytes(self.path)
+        loaded = load_with_sources(read, {})
+        metrics.taken(loaded.settings, self.clock.now())
+        file = FileSource(self.path, self.clock)
+        self.reloader = Reloader(source(file), {}, (loaded, read), self.process.accept, metrics, self.clock)
+
+    def write(self, text: str) -> None:
+        self.path.write_text(text, encoding="utf-8")
+
+    async def look(self) -> None:
+        await self.clock.run(self.reloader.look())
+
+    def value(self, name: str, **labels: str) -> float | None:
+        return self.registry.get_sample_value(name, labels)
+
+    @property
+    def counts(self) -> tuple[float | None, ...]:
+        results = ("taken", "unchanged", "refused")
+        return tuple(self.value("dagy_config_reloads_total", result=result) for result in results)
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path)
+
+
+async def test_an_edit_is_taken_and_told_with_what_it_changes(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    before = bench.value("dagy_config_hash")
+    bench.write("[launching]\ninterval_s = 2.5\n")
+    await bench.look()
+    assert [settings.launching.interval_s for settings in bench.process.taken] == [2.5]
+    assert bench.counts == (1, 0, 0)
+    assert bench.value("dagy_config_hash") != before
+    assert bench.value("dagy_config_last_reload_success_timestamp_seconds") == bench.clock.now().timestamp()
+    assert "launching.interval_s: 1.0 -> 2.5" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[launching\n", "not valid TOML"),
+        ("[launching]\ninterval_s = 'fast'\n", "must be a valid number"),
+        ("[launching]\ninterval_s = -1\n", "must be greater than 0"),
+        ("[launching]\nintervall_s = 1\n", "did you mean launching.interval_s?"),
+        ("[aws]\nread_timeout_s = 50\n", "must be above aws.read_timeout_s"),
+        ("[leases]\nlease_s = 60\n", "restart the service"),
+        ("", "is empty"),
+        (" \n\n", "is empty"),
+        ("\x00", "not valid TOML"),
+    ],
+    ids=[
+        "syntax",
+        "type",
+        "range",
+        "unknown key",
+        "a rule between settings",
+        "needs a restart",
+        "empty",
+        "blank",
+        "NUL",
+    ],
+)
+async def test_a_bad_edit_leaves_the_old_configuration_running(
+    bench: Bench, text: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bench.write(text)
+    await bench.look()
+    assert bench.process.taken == []
+    assert bench.reloader.settings.launching.interval_s == 1.0
+    assert bench.value("dagy_config_last_reload_successful") == 0
+    assert said in bench.reloader.state()
+    assert said in capsys.readouterr().out
+
+
+async def test_an_edit_that_the_process_could_not_work_under_is_refused(bench: Bench) -> None:
+    bench.process.refusal = Permanent("launching needs settings that are not set")
+    bench.write("[launching]\ninterval_s = 2\n")
+    await bench.look()
+    assert bench.reloader.settings.launching.interval_s == 1.0
+    assert "launching needs settings" in bench.reloader.state()
+
+
+async def test_a_bad_edit_is_said_once_and_a_mended_one_clears_it(bench: Bench) -> None:
+    bench.write("[launching\n")
+    for _ in range(3):
+        await bench.look()
+    assert bench.counts == (0, 0, 1)
+    bench.write(GOOD)
+    await bench.look()
+    assert bench.counts == (0, 1, 1)
+    assert bench.value("dagy_config_last_reload_successful") == 1
+    assert bench.reloader.state() == str(bench.path)
+
+
+async def test_one_setting_that_needs_a_restart_refuses_the_whole_edit(bench: Bench) -> None:
+    bench.write("[launching]\ninterval_s = 2\n[api]\nport = 1\n[leases]\nlease_s = 60\n")
+    await bench.look()
+    assert bench.process.taken == []
+    assert "leases.lease_s" in bench.reloader.state()
+
+
+async def test_a_removed_file_is_refused_until_it_is_back(bench: Bench) -> None:
+    bench.path.unlink()
+    await bench.look()
+    assert "does not exist" in bench.reloader.state()
+    bench.write("[launching]\ninterval_s = 3\n")
+    await bench.look()
+    assert bench.reloader.settings.launching.interval_s == 3.0
+
+
+async def test_a_file_that_is_still_being_written_is_waited_for(bench: Bench) -> None:
+    """Half of the new file is valid TOML, and would mean other settings than the whole."""
+    bench.write("[launching]\n")
+    looking = asyncio.ensure_future(bench.reloader.look())  # noqa: TID251 - a test's own task, awaited below
+    await bench.clock.advance(SETTLE_S / 2)
+    bench.write("[launching]\ninterval_s = 4\n")
+    await bench.clock.advance(3 * SETTLE_S)
+    await looking
+    assert [settings.launching.interval_s for settings in bench.process.taken] == [4.0]
+
+
+async def test_a_request_tells_of_an_unchanged_file_too(bench: Bench) -> None:
+    await bench.look()
+    assert bench.counts == (0, 0, 0)
+    bench.reloader.request()
+    await bench.look()
+    assert bench.counts == (0, 1, 0)
+
+
+class Silent:
+    """A source whose file system gives no hints."""
+
+    def __init__(self, source: FileSource) -> None:
+        self._source = source
+
+    @property
+    def name(self) -> str:
+        return self._source.name
+
+    async def read(self) -> ConfigText:
+        return await self._source.read()
+
+    async def hints(self) -> AsyncIterator[None]:
+        raise OSError("too many watches")
+        yield
+
+
+async def test_without_hints_an_edit_is_found_by_polling(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, Silent)
+    drain = Drain()
+    running = asyncio.ensure_future(bench.reloader.run(drain))  # noqa: TID251 - a test's own task, awaited below
+    await bench.clock.advance(1)
+    bench.write("[launching]\ninterval_s = 5\n")
+    await bench.clock.advance(POLL_S + 2 * SETTLE_S)
+    assert bench.reloader.settings.launching.interval_s == 5.0
+    drain.begin()
+    await bench.clock.advance(1)
+    await running
