@@ -1,6 +1,7 @@
-"""`ports.TaskEvents` on SQS."""
+"""`ports.TaskEvents` and `ports.DeadLetters` on SQS."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -26,6 +27,7 @@ _LOG = log(__name__)
 
 class _Attributes(msgspec.Struct, gc=False):
     receive_count: int = msgspec.field(name="ApproximateReceiveCount", default=1)
+    sent_ms: int | None = msgspec.field(name="SentTimestamp", default=None)
 
 
 class ReceivedMessage(msgspec.Struct, rename="pascal", gc=False):
@@ -75,7 +77,7 @@ class SqsTaskEvents:
                 QueueUrl=self._queue_url,
                 MaxNumberOfMessages=BATCH_MAX,
                 WaitTimeSeconds=min(int(wait_s), LONG_POLL_MAX_S),
-                AttributeNames=["ApproximateReceiveCount"],
+                AttributeNames=["ApproximateReceiveCount", "SentTimestamp"],
                 **request,
             )
         page: MessagesReceived = answer
@@ -93,6 +95,24 @@ class SqsTaskEvents:
                 answer: Any = await self._client.delete_message_batch(QueueUrl=self._queue_url, Entries=entries)
             if failed := [each for each in answer.get("Failed", ()) if not each.get("SenderFault")]:
                 raise Transient(f"SQS did not delete {len(failed)} messages: {failed[0].get('Message', 'no reason')}")
+
+    async def postpone(self, delays_s: Mapping[str, int]) -> None:
+        """ChangeMessageVisibilityBatch. A receipt that has expired is no error, as with `delete`."""
+        each = list(delays_s.items())
+        for start in range(0, len(each), BATCH_MAX):
+            entries: Any = [
+                {"Id": str(number), "ReceiptHandle": receipt, "VisibilityTimeout": delay_s}
+                for number, (receipt, delay_s) in enumerate(each[start : start + BATCH_MAX])
+            ]
+            with self._call("ChangeMessageVisibilityBatch"):
+                await self._client.change_message_visibility_batch(QueueUrl=self._queue_url, Entries=entries)
+
+    async def count(self) -> int:
+        """Messages that wait, those that somebody is just looking at among them; approximate, as all that SQS counts."""
+        names: Any = ("ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible")
+        with self._call("GetQueueAttributes"):
+            answer = await self._client.get_queue_attributes(QueueUrl=self._queue_url, AttributeNames=names)
+        return sum(int(answer["Attributes"][name]) for name in names)
 
     async def send(self, body: str) -> None:
         """Put a message into the queue: what EventBridge does in AWS, and the embedded cloud does by this."""
@@ -114,10 +134,13 @@ def received(message: ReceivedMessage) -> ReceivedEvent:
         task = read_event(message.body)
     except NotATaskEvent as error:
         problem = str(error)
+    sent_ms = message.attributes.sent_ms
     return ReceivedEvent(
         receipt=message.receipt_handle,
         message_id=message.message_id,
         task=task,
         problem=problem,
         receive_count=message.attributes.receive_count,
+        body=message.body,
+        sent_at=None if sent_ms is None else datetime.fromtimestamp(sent_ms / 1000, UTC),
     )

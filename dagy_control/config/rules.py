@@ -29,6 +29,7 @@ def find_violations(settings: "Settings") -> tuple[Violation, ...]:
         *_time_order(settings),
         *_unsafe_graces(settings),
         *_enough_to_judge(settings),
+        *_two_queues(settings),
         *_profile_exists(settings),
         *_distinct(settings, "tables", tuple(type(settings.tables).model_fields)),
         *_distinct(settings, "storage", ("result_prefix", "artifact_prefix")),
@@ -115,6 +116,17 @@ def _enough_to_judge(settings: "Settings") -> Iterator[Violation]:
             f"is below reconciling.missing_share_min_tasks, which is {reconciling.missing_share_min_tasks}: "
             "a pass too small to tell a lost task from a wrong cluster would end none",
             "raise it, or set it to 0 for all runs",
+        )
+
+
+def _two_queues(settings: "Settings") -> Iterator[Violation]:
+    events = settings.events
+    if events.queue_url is not None and events.dead_letter_queue_url == events.queue_url:
+        yield Violation(
+            ("events", "dead_letter_queue_url"),
+            (("events", "queue_url"),),
+            "is the same as events.queue_url: what is set aside would come again",
+            "name another queue, or none",
         )
 
 

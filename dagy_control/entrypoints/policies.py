@@ -25,6 +25,8 @@ from dagy_control.worker.run import WorkerPolicy
 
 IDLE_INTERVALS = 2
 """An empty queue is looked at half as often: a look costs sixteen queries."""
+DEAD_LETTERS_INTERVAL_S = 60.0
+"""Seconds between two counts of the dead letters: nobody is in a hurry about them."""
 PASS_SHARE = 0.8
 """The part of its interval over which a large reconciling pass is spread; the rest is for its writes, and for being late."""
 READ_SHARE = 0.75
@@ -75,6 +77,9 @@ def loop_plans(settings: Settings) -> dict[str, LoopPlan]:
             settings.reconciling.enabled, _tick_policy(settings.reconciling.interval_s), reconcile_policy(settings)
         ),
         "events": LoopPlan(settings.events.enabled, _tick_policy(1.0), event_policy(settings)),
+        "dead-letters": LoopPlan(
+            settings.events.enabled, _tick_policy(DEAD_LETTERS_INTERVAL_S), event_policy(settings)
+        ),
         "orphans": LoopPlan(
             settings.orphans.enabled, _tick_policy(settings.orphans.interval_s), orphan_policy(settings)
         ),

@@ -1,5 +1,6 @@
 """What one task state-change event leads to. Pure."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -15,8 +16,9 @@ from dagy_control.model.tasks import SeenTask, TaskIdentity
 class EventPolicy:
     """All that the consumer is told by the configuration. Times in seconds.
 
-    `set_aside_after`: a message that could not be read is deleted, its text logged, once it has been received so often; until
-    then the queue's own redrive policy may take it.
+    `set_aside_after`: a message that could not be read or used is set aside once it has been received so often; until then the
+    queue's own redrive policy may take it. `later_max`: an event that is faster than our own record of its task is looked at
+    again so often at most, after 1, 2, 4 … `later_delay_max_s` seconds.
     """
 
     installation: str
@@ -24,6 +26,8 @@ class EventPolicy:
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     wait_s: float = 10.0
     set_aside_after: int = 5
+    later_max: int = 8
+    later_delay_max_s: int = 30
 
 
 class Reading(StrEnum):
@@ -32,6 +36,7 @@ class Reading(StrEnum):
     JUDGE = "judge"
     NOT_OURS = "not_ours"
     NOT_ENDED = "not_ended"
+    STALE = "stale"
     UNREADABLE = "unreadable"
     SET_ASIDE = "set_aside"
 
@@ -66,6 +71,34 @@ def read_event(event: ReceivedEvent, policy: EventPolicy) -> Reading:
     return Reading.JUDGE
 
 
+def overtaken(events: Sequence[ReceivedEvent], done: Mapping[str, int]) -> frozenset[str]:
+    """The receipts of events that change nothing: of each task only the newest, by `detail.version`, is looked at.
+
+    `done`: the versions, by task, that have had their effect. The first of equal ones is the newest. A version of 0 says
+    nothing (ECS numbers from 1). Events come at least once and in no order ("Amazon ECS task state change events").
+    """
+    newest: dict[str, ReceivedEvent] = {}
+    stale: set[str] = set()
+    for event in events:
+        if event.task is None or not event.task.version:
+            continue
+        arn, version = event.task.arn, event.task.version
+        known = newest.get(arn)
+        known_version = max(done.get(arn, 0), known.task.version if known and known.task else 0)
+        if version <= known_version:
+            stale.add(event.receipt)
+        elif known is not None:
+            stale.add(known.receipt)
+        if version > known_version:
+            newest[arn] = event
+    return frozenset(stale)
+
+
+def later_delay_s(receive_count: int, policy: EventPolicy) -> int:
+    """Seconds until an event that is faster than our own record is looked at again: our record is a second away, as a rule."""
+    return int(min(2 ** (receive_count - 1), policy.later_delay_max_s))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventSnapshot:
     """A stopped task, its run as the table has it (None: there is no such run), and the worker's result object, if any."""
@@ -88,9 +121,9 @@ def decide(snapshot: EventSnapshot, policy: EventPolicy, now: datetime) -> Event
         return EventPlan(Act.DROP, "the task belongs to another attempt")
     if run.status is RunStatus.QUEUED:
         return EventPlan(Act.DROP, "the run waits for another try")
-    # The event was faster than our own record of the task: it comes again after the visibility timeout, a few times.
+    # The event was faster than our own record of the task: it comes again soon, a few times.
     if run.status is RunStatus.LAUNCHING or run.external_id is None:
-        act = Act.LATER if snapshot.receive_count < policy.set_aside_after else Act.DROP
+        act = Act.LATER if snapshot.receive_count < policy.later_max else Act.DROP
         return EventPlan(act, "the run's task is not on record yet")
     outcome = judge(
         Sighting(
@@ -105,3 +138,11 @@ def decide(snapshot: EventSnapshot, policy: EventPolicy, now: datetime) -> Event
     if outcome.ending is Ending.UNDECIDED:
         return EventPlan(Act.DROP, outcome.message)
     return EventPlan(Act.END, outcome.message, outcome)
+
+
+@dataclass(frozen=True, slots=True)
+class Handled:
+    """What became of a message. `age_s`: seconds from the task's stop, as ECS dates it, to the end on the record."""
+
+    result: str
+    age_s: float | None = None

@@ -1,8 +1,21 @@
 """Receives events, writes the ends that they lead to, and deletes them only then. Through ports only."""
 
+from collections import OrderedDict
 from collections.abc import Sequence
 
-from dagy_control.events.decide import Act, EventPlan, EventPolicy, EventSnapshot, Reading, decide, read_event
+from dagy_control.errors import Conflict, DagyError, Transient
+from dagy_control.events.decide import (
+    Act,
+    EventPlan,
+    EventPolicy,
+    EventSnapshot,
+    Handled,
+    Reading,
+    decide,
+    later_delay_s,
+    overtaken,
+    read_event,
+)
 from dagy_control.kernel.bounded import run_bounded
 from dagy_control.kernel.clock import Clock
 from dagy_control.kernel.drain import Drain
@@ -12,58 +25,130 @@ from dagy_control.model.events import ReceivedEvent
 from dagy_control.model.lifecycle import end_attempt
 from dagy_control.model.runs import ActiveRun, RunChange, RunStatus
 from dagy_control.model.tasks import SeenTask, TaskIdentity
-from dagy_control.ports.events import TaskEvents
+from dagy_control.ports.events import DeadLetters, TaskEvents
 from dagy_control.ports.flows import Results
 from dagy_control.ports.runs import Runs
 
 BY = "events"
 RECEIVE_MAX = 10
+VERSIONS_MAX = 10_000
+"""Ended tasks whose version is remembered, the latest: some 3 MB. An older duplicate costs one read and changes nothing."""
+ERROR = "error"
+KEPT = frozenset({Act.LATER, Reading.UNREADABLE, ERROR})
+"""What leaves a message in the queue."""
 _log = log("dagy.events")
 
 
 class EventEffects:
-    """The reads and writes of the event consumer."""
+    """The reads and writes of the event consumer. One for all receivers of a queue: they share what is known of versions."""
 
-    def __init__(self, runs: Runs, events: TaskEvents, results: Results, writer: RecordWriter, clock: Clock) -> None:
+    def __init__(
+        self,
+        runs: Runs,
+        events: TaskEvents,
+        results: Results,
+        writer: RecordWriter,
+        clock: Clock,
+        *,
+        dead_letters: DeadLetters | None = None,
+    ) -> None:
         self._runs = runs
         self._events = events
         self._results = results
         self._writer = writer
         self._clock = clock
+        self._dead_letters = dead_letters
+        self._versions: OrderedDict[str, int] = OrderedDict()
 
     async def load(self, policy: EventPolicy, drain: Drain) -> Sequence[ReceivedEvent]:
         """Up to ten messages; empty when none came in time, or when the drain began."""
         return await drain.interrupt(self._events.receive(wait_s=policy.wait_s)) or ()
 
-    async def apply(self, events: Sequence[ReceivedEvent], policy: EventPolicy) -> list[str]:
-        """Handle each, then delete those whose effect is durable (or that have none). Gives one word a message, for the metrics."""
+    async def count_dead_letters(self) -> int | None:
+        """How many messages are set aside; None without a dead-letter queue."""
+        return await self._dead_letters.count() if self._dead_letters is not None else None
+
+    async def apply(self, events: Sequence[ReceivedEvent], policy: EventPolicy) -> list[Handled]:
+        """Handle each, then delete those whose effect is durable (or that have none). Gives what became of each."""
+        stale = overtaken(events, self._versions)
         outcomes = await run_bounded(
-            events, lambda event: self._handle(event, policy), limit=RECEIVE_MAX, name="events"
+            [event for event in events if event.receipt not in stale],
+            lambda event: self._handle(event, policy),
+            limit=RECEIVE_MAX,
+            name="events",
         )
-        done: list[str] = []
-        words: list[str] = []
+        done = list(stale)
+        handled = [Handled(Reading.STALE)] * len(stale)
+        later: dict[str, int] = {}
         for outcome in outcomes:
-            if outcome.error is not None or outcome.value is None:
-                _log.warning("event failed", message_id=outcome.item.message_id, error=str(outcome.error))
-                words.append("error")
-                continue
-            words.append(outcome.value)
-            if outcome.value not in (Act.LATER, Reading.UNREADABLE):
-                done.append(outcome.item.receipt)
+            event, word = outcome.item, outcome.value
+            if word is None:
+                word = await self._failed(event, outcome.error, policy)
+            handled.append(word)
+            if word.result == Act.LATER:
+                later[event.receipt] = later_delay_s(event.receive_count, policy)
+            elif word.result not in KEPT:
+                done.append(event.receipt)
+                if word.result in (Act.END, Act.DROP):
+                    self._remember(event)
+        if later:
+            await self._postpone(later)
         if done:
             await self._events.delete(done)
-        return words
+        return handled
 
-    async def _handle(self, event: ReceivedEvent, policy: EventPolicy) -> str:
+    async def _handle(self, event: ReceivedEvent, policy: EventPolicy) -> Handled:
         reading = read_event(event, policy)
         if event.task is None:
             _log.warning("event unreadable", message_id=event.message_id, problem=event.problem, reading=reading)
-            return reading
+            if reading is Reading.SET_ASIDE:
+                await self._set_aside(event, event.problem)
+            return Handled(reading)
         if reading is not Reading.JUDGE:
-            return reading
+            return Handled(reading)
         return await self._judge(event, event.task, policy)
 
-    async def _judge(self, event: ReceivedEvent, task: SeenTask, policy: EventPolicy) -> str:
+    async def _failed(self, event: ReceivedEvent, error: Exception | None, policy: EventPolicy) -> Handled:
+        """A message that cannot be used, again and again, and not for an outage, is set aside where there is a place for it."""
+        _log.warning("event failed", message_id=event.message_id, error=str(error), receive_count=event.receive_count)
+        passing = isinstance(error, Transient | Conflict)
+        if passing or self._dead_letters is None or event.receive_count < policy.set_aside_after:
+            return Handled(ERROR)
+        try:
+            await self._set_aside(event, str(error))
+        except DagyError as no_place:
+            _log.warning("event cannot be set aside", message_id=event.message_id, error=str(no_place))
+            return Handled(ERROR)
+        return Handled(Reading.SET_ASIDE)
+
+    async def _set_aside(self, event: ReceivedEvent, why: str) -> None:
+        """To the dead-letter queue; without one the log is the only place left, so the message goes there whole."""
+        if self._dead_letters is not None:
+            await self._dead_letters.send(event.body)
+        _log.error(
+            "event set aside",
+            event_type="EVENT_SET_ASIDE",
+            message_id=event.message_id,
+            why=why,
+            to="log" if self._dead_letters is None else "dead-letter queue",
+            body=event.body,
+        )
+
+    async def _postpone(self, delays_s: dict[str, int]) -> None:
+        try:
+            await self._events.postpone(delays_s)
+        except DagyError as error:
+            _log.warning("events come again after the visibility timeout only", count=len(delays_s), error=str(error))
+
+    def _remember(self, event: ReceivedEvent) -> None:
+        if event.task is None or not event.task.version:
+            return
+        self._versions[event.task.arn] = event.task.version
+        self._versions.move_to_end(event.task.arn)
+        if len(self._versions) > VERSIONS_MAX:
+            self._versions.popitem(last=False)
+
+    async def _judge(self, event: ReceivedEvent, task: SeenTask, policy: EventPolicy) -> Handled:
         identity = TaskIdentity.parse(task.started_by)
         run = await self._runs.get(identity.run_id) if identity else None
         stored = None
@@ -89,17 +174,20 @@ class EventEffects:
             )
 
         if run is None:
-            decide_again(None)
-            return plan.act
+            return Handled(Act.DROP)
         written, _ = await self._writer.settle(run, decide_again)
-        if written is not None and plan.outcome is not None:
-            _log.info(
-                "ended by event",
-                run_id=written.run_id,
-                status=written.status,
-                attempt=written.attempt,
-                rule=plan.outcome.rule,
-                failure_class=plan.outcome.failure_class,
-                why=plan.why,
-            )
-        return plan.act
+        if written is None or plan.outcome is None:
+            return Handled(plan.act)
+        since = task.stopped_at or event.sent_at
+        age_s = None if since is None else max(0.0, (self._clock.now() - since).total_seconds())
+        _log.info(
+            "ended by event",
+            run_id=written.run_id,
+            status=written.status,
+            attempt=written.attempt,
+            rule=plan.outcome.rule,
+            failure_class=plan.outcome.failure_class,
+            why=plan.why,
+            age_s=age_s,
+        )
+        return Handled(plan.act, age_s)

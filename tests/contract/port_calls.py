@@ -324,6 +324,11 @@ CALLS: Mapping[str, PortCall] = {
         call=lambda ports, _: ports.events.delete(ports.receipts),
         left=lambda ports, _: ports.events_left(),
     ),
+    "events.postpone": PortCall(
+        operation="ChangeMessageVisibilityBatch",
+        before=received_events,
+        call=lambda ports, _: ports.events.postpone(dict.fromkeys(ports.receipts, 0)),
+    ),
     "artifacts.upload": PortCall(
         operation="PutObject",
         call=lambda ports, name: ports.artifacts.upload(f"artifacts/{name}", b"content"),

@@ -133,7 +133,7 @@ def fake_ports() -> Ports:
         states.tables[STATES].append({"slug": slug, "status": "RUNNING"})
 
     async def send_event(task: SeenTask) -> None:
-        events.send(task)
+        events.put(task)
 
     async def events_left() -> int:
         return len(events.visible) + len(events.in_flight)

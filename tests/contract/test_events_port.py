@@ -67,7 +67,7 @@ def a_task(number: int) -> SeenTask:
 async def send(events: AnyEvents, task: SeenTask | None) -> None:
     """A message of this task, or one that is no event."""
     if isinstance(events, FakeTaskEvents):
-        events.send(task, problem="" if task else "it is not JSON")
+        events.put(task, problem="" if task else "it is not JSON")
     elif task is None:
         await events.send("hello")
     else:
@@ -104,6 +104,29 @@ async def test_what_is_no_event_comes_with_its_problem(events: AnyEvents) -> Non
     assert event.problem.startswith("it is not JSON")
 
 
+async def test_messages_wait_are_counted_and_come_with_their_body(events: AnyEvents) -> None:
+    assert await events.count() == 0
+    await events.send("hello")
+    await send(events, a_task(1))
+    assert await events.count() == 2
+    bodies = [event.body for event in await drained(events)]
+    assert "hello" in bodies
+    assert all(bodies)
+    assert await events.count() == 2, "those that somebody looks at count too"
+
+
+async def test_postponing_is_repeatable_and_takes_any_number_and_strange_receipts(events: AnyEvents) -> None:
+    for number in range(13):
+        await send(events, a_task(number))
+    receipts = [event.receipt for event in await drained(events)]
+    await events.postpone({})
+    for _ in range(2):
+        await events.postpone(dict.fromkeys(receipts, 30))
+    assert await drained(events) == []
+    await events.delete(receipts)
+    assert await events.count() == 0
+
+
 async def test_deleting_is_repeatable_and_takes_any_number(queue: Queue) -> None:
     """Of 13 messages 12, which is more than SQS takes in one call; the one that was not named stays."""
     for number in range(13):
@@ -130,6 +153,17 @@ async def test_a_message_comes_again_counted_when_it_was_not_deleted(aws: Aws) -
     await send(at_once_visible, a_task(1))
     counts = [(await at_once_visible.receive(wait_s=0))[0].receive_count for _ in range(2)]
     assert counts == [1, 2]
+
+
+async def test_a_postponed_message_comes_again_after_its_delay_not_after_the_visibility_timeout(aws: Aws) -> None:
+    url = await ensure_queue(aws.clients.sqs, aws.calls, f"events-{uuid.uuid4().hex}")
+    queue = SqsTaskEvents(aws.clients.sqs, aws.calls, queue_url=url, visibility_timeout_s=600)
+    await send(queue, a_task(1))
+    (event,) = await queue.receive(wait_s=0)
+    assert event.sent_at is not None
+    assert list(await queue.receive(wait_s=0)) == []
+    await queue.postpone({event.receipt: 0})
+    assert [each.receive_count for each in await queue.receive(wait_s=1)] == [2]
 
 
 async def test_a_deleted_message_never_comes_again(aws: Aws) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from dagy_control.kernel.clock import Clock
@@ -14,7 +14,7 @@ from tests.fakes.faults import Faulty, lost
 class FakeTaskEvents(Faulty):
     """`ports.TaskEvents` in memory. Without a clock an empty queue answers at once; with one, after `wait_s` or at the first message.
 
-    `deleted` are the ids of the messages that are gone for good.
+    `deleted` are the ids of the messages that are gone for good, `postponed` the delays by receipt. The fake is a `DeadLetters` too.
     """
 
     def __init__(self, clock: Clock | None = None) -> None:
@@ -22,15 +22,20 @@ class FakeTaskEvents(Faulty):
         self.visible: deque[ReceivedEvent] = deque()
         self.in_flight: dict[str, ReceivedEvent] = {}
         self.deleted: list[str] = []
+        self.postponed: dict[str, int] = {}
         self._clock = clock
         self._arrived = asyncio.Event()
         self._sent = 0
 
-    def send(self, task: SeenTask | None, *, problem: str = "") -> ReceivedEvent:
+    def put(self, task: SeenTask | None, *, problem: str = "", body: str = "") -> ReceivedEvent:
         """A message of this task; None, with a problem: one that cannot be read."""
         self._sent += 1
         event = ReceivedEvent(
-            receipt=f"receipt-{self._sent}-1", message_id=f"message-{self._sent}", task=task, problem=problem
+            receipt=f"receipt-{self._sent}-1",
+            message_id=f"message-{self._sent}",
+            task=task,
+            problem=problem,
+            body=body or f"body of message-{self._sent}",
         )
         self._put(event)
         return event
@@ -53,6 +58,20 @@ class FakeTaskEvents(Faulty):
             self._arrived.clear()
         lost(after)
         return batch
+
+    async def postpone(self, delays_s: Mapping[str, int]) -> None:
+        after = await self._begin("postpone")
+        self.postponed.update(delays_s)
+        lost(after)
+
+    async def send(self, body: str) -> None:
+        after = await self._begin("send")
+        self.put(None, problem="set aside", body=body)
+        lost(after)
+
+    async def count(self) -> int:
+        lost(await self._begin("count"))
+        return len(self.visible) + len(self.in_flight)
 
     async def delete(self, receipts: Sequence[str]) -> None:
         after = await self._begin("delete")

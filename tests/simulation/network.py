@@ -22,6 +22,7 @@ WRITES = (
     "BatchWriteItem",
     "ReceiveMessage",
     "DeleteMessage",
+    "ChangeMessageVisibility",
 )
 """Calls with an effect. ReceiveMessage hides what it gives."""
 

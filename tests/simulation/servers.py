@@ -114,6 +114,11 @@ class EventQueue:
             for message in ready[:10]
         ]
 
+    def postpone(self, delays_s: Mapping[str, int]) -> None:
+        for receipt, delay_s in delays_s.items():
+            if int(receipt) in self.messages:
+                self.messages[int(receipt)].visible_at = self.now_s() + delay_s
+
     def delete(self, receipts: Sequence[str]) -> None:
         for receipt in receipts:
             self.messages.pop(int(receipt), None)

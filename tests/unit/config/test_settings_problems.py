@@ -283,6 +283,15 @@ def problems_of(folder: Path, text: str | None, environ: dict[str, str] | None =
             id="missing grace",
         ),
         pytest.param(
+            '[events]\nqueue_url = "https://q"\ndead_letter_queue_url = "https://q"',
+            "dagy.toml:3",
+            "events.dead_letter_queue_url",
+            '"https://q"',
+            "what is set aside would come again",
+            "name another queue",
+            id="one queue for both",
+        ),
+        pytest.param(
             "[reconciling]\nmax_runs = 9",
             "dagy.toml:2",
             "reconciling.max_runs",

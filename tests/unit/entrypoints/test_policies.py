@@ -22,6 +22,7 @@ LAUNCHABLE = {
 }
 
 READ_ELSEWHERE: Mapping[str, tuple[str, str]] = {
+    "events.dead_letter_queue_url": ("control.py", "an address: the adapter is opened on it"),
     "events.queue_url": ("control.py", "an address: the adapter is opened on it"),
     "events.receivers": ("control.py", "how many such loops there are"),
     "leases.enabled": ("control.py", "decides whether there are leases"),
@@ -232,4 +233,4 @@ def test_the_executor_lacks_exactly_the_settings_that_are_unset() -> None:
 def test_a_hung_tick_is_noticed_between_five_minutes_and_an_hour() -> None:
     plans = policies.loop_plans(Settings(launching={"interval_s": 0.5}, orphans={"interval_s": 86400}))
     deadlines = {name: plan.schedule.deadline_s for name, plan in plans.items()}
-    assert deadlines == {"launching": 300, "reconciling": 600, "events": 300, "orphans": 3600}
+    assert deadlines == {"launching": 300, "reconciling": 600, "events": 300, "dead-letters": 1200, "orphans": 3600}
