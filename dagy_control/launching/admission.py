@@ -23,7 +23,7 @@ class AdmissionLimits:
     max_concurrent_tasks: int = 1000
     max_per_org: int | None = None
     max_per_flow: int | None = None
-    max_admitted: int = 500
+    max_admitted: int = 100
 
 
 @dataclass(frozen=True, slots=True)

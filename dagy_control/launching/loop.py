@@ -24,7 +24,10 @@ class LaunchingLoop:
         return self._effects.breaker.describe()
 
     async def tick(self, tick: Tick) -> float | None:
-        """One pass over the queue. Raises the first error when no run of the tick got through."""
+        """One pass over the queue; the next follows at once while this one gets on and leaves runs behind.
+
+        Raises the first error when no run of the tick got through.
+        """
         policy = self.policy
         snapshot = await self._effects.load(policy)
         plan = decide(snapshot, policy, tick.now)
@@ -36,5 +39,7 @@ class LaunchingLoop:
             _log.warning("launch undecided", run_id=outcome.item.run_id, error=str(outcome.error))
         if errors and len(errors) == len(outcomes) and errors[0].error is not None:
             raise errors[0].error
+        if plan.held["next_tick"] and "launched" in results:
+            return 0.0
         at_rest = not snapshot.queued and not snapshot.launching
         return policy.idle_interval_s if at_rest else None

@@ -1,14 +1,16 @@
 """Laws of admission: within the limits, each run once, fair, and the same for the same queue."""
 
+import zlib
 from collections import Counter
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dagy_control.launching.admission import Admission, AdmissionLimits, admit
+from dagy_control.launching.sample import QueueSample
 from dagy_control.model.census import Census
 from dagy_control.model.runs import ActiveRun
-from tests.builders import a_run, ago
+from tests.builders import NOW, a_run, ago
 
 ORGS, FLOWS = ("a", "b", "c"), ("f", "g")
 
@@ -119,3 +121,18 @@ def test_the_order_of_the_pages_makes_no_difference(
     shuffled = list(queue)
     random.shuffle(shuffled)  # type: ignore[attr-defined]  # Hypothesis gives a random.Random
     assert admit(shuffled, census, limit) == admit(queue, census, limit)
+
+
+@given(queues(), censuses(), limits, st.integers(1, 4), st.integers(1, 5))
+def test_the_heads_of_the_shards_and_the_sample_admit_what_the_whole_queue_would(
+    queue: list[ActiveRun], census: Census, limit: AdmissionLimits, head: int, page: int
+) -> None:
+    """Nothing hides behind a burst: a tick that has read a part of a long queue chooses as if it had read all of it."""
+    oldest_first = sorted(queue, key=lambda run: run.active_since or NOW)
+    shards = [[run for run in oldest_first if zlib.crc32(run.run_id.encode()) % 3 == shard] for shard in range(3)]
+    sample = QueueSample(limit.max_admitted)
+    for shard in shards:
+        for start in range(0, len(shard), page):
+            sample.add(shard[start : start + page], due_by=NOW)
+    known = {run.run_id: run for run in [*sample.runs(), *(run for shard in shards for run in shard[:head])]}
+    assert admit(known.values(), census, limit).admitted == admit(queue, census, limit).admitted

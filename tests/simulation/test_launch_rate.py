@@ -193,8 +193,8 @@ def first_try(run: Run) -> bool:
         pytest.param(1, False, 1.1, id="one alone"),
         pytest.param(2, True, 1.1, id="two with leases: one launches, with all of the budget"),
         pytest.param(3, True, 1.1, id="three with leases"),
-        pytest.param(2, False, 1.6, id="two without leases want the same runs, each with half the budget"),
-        pytest.param(3, False, 2.0, id="three without leases"),
+        pytest.param(2, False, 1.7, id="two without leases want the same runs, each with half the budget"),
+        pytest.param(3, False, 2.3, id="three without leases"),
     ],
 )
 async def test_a_thousand_runs_are_launched_in_the_buckets_own_time_without_a_throttle(
@@ -237,3 +237,20 @@ async def test_with_a_competitor_for_half_of_the_account_none_fails_and_none_is_
     assert took_s <= 2 * buckets_own_time_s(RUNS, rate_taken_per_s=10)
     assert account.tasks_made() == dict.fromkeys(account.runs.records, 1)
     assert all(run.launch_try == 1 for run in account.runs.records.values()), "a throttle is not counted"
+
+
+async def test_a_run_queued_in_the_middle_of_anothers_burst_waits_for_one_count_of_the_queue_and_one_pass() -> None:
+    """Not for the burst: three thousand runs take two and a half minutes."""
+    account = Account(3 * RUNS)
+    (replica,) = account.replicas
+    replica.start()
+    await account.clock.advance(12.5)  # in the middle of a pass
+    queued_at = account.clock.now()
+    account.runs.seed(a_run(run_id="late", org_id="other", active_since=queued_at, version=1))
+    policy = LaunchPolicy(target=target())
+    one_pass_s = policy.limits.max_admitted / (0.95 * AWS_BUCKETS[Bucket.RUN_TASK].rate_per_s)
+    await account.clock.advance(policy.census_interval_s + one_pass_s + 1)
+    await replica.kill()
+    assert account.runs.records["late"].status is RunStatus.RUNNING
+    assert policy.census_interval_s + one_pass_s < 16
+    assert account.statuses()[RunStatus.QUEUED] > 2 * RUNS

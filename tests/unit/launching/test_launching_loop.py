@@ -374,6 +374,24 @@ async def test_once_the_drain_begins_nothing_new_is_claimed_not_even_by_who_wait
 
 
 @pytest.mark.parametrize(
+    ("runs", "failures", "wait_s"),
+    [
+        pytest.param(2, 0, None, id="a pass that takes all"),
+        pytest.param(3, 0, 0.0, id="one that leaves runs behind"),
+        pytest.param(3, 1, 0.0, id="one of which a part gets through"),
+        pytest.param(3, 2, None, id="one of which nothing gets through"),
+    ],
+)
+async def test_a_pass_that_leaves_runs_behind_is_followed_by_the_next_at_once(
+    runs: int, failures: int, wait_s: float | None
+) -> None:
+    world = LaunchBed(*(a_run(run_id=f"run-{n}") for n in range(runs)), limits=AdmissionLimits(max_admitted=2))
+    for _ in range(failures):
+        world.tasks.next_failure(refusal(LaunchFailureKind.THROTTLED, retry_after_s=5.0))
+    assert await world.clock.run(world.loop.tick(tick_at(world.clock))) == wait_s
+
+
+@pytest.mark.parametrize(
     ("runs", "wait_s"),
     [
         pytest.param((), 2.0, id="nothing to do"),
