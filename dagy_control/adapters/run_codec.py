@@ -74,6 +74,7 @@ def transition_map(transition: Transition) -> dict[str, Any]:
         "attempt": transition.attempt,
         "by": transition.by,
         "why": transition.why,
+        **({} if transition.evidence is None else {"evidence": transition.evidence}),
     }
 
 
@@ -123,6 +124,7 @@ def _transition(shown: Mapping[str, Any]) -> Transition:
         attempt=int(shown.get("attempt", 1)),
         by=str(shown.get("by", "")),
         why=str(shown.get("why", "")),
+        evidence=shown.get("evidence"),
     )
 
 

@@ -33,6 +33,7 @@ def _transition(transition: Transition) -> dict[str, Any]:
         "attempt": transition.attempt,
         "by": transition.by,
         "why": transition.why,
+        **({} if transition.evidence is None else {"evidence": dict(transition.evidence)}),
     }
 
 

@@ -4,10 +4,11 @@ The loops, the worker and the requests all change runs through these, so a rule 
 `protocol_model.py` of the design explores this protocol's interleavings; the names of its steps are the names here.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from dagy_control.model.cost import PriceTable
 from dagy_control.model.failures import Budget, RetryPolicy, next_budget, next_size, retry_delay_s
 from dagy_control.model.hashing import jittered
 from dagy_control.model.launch_failure import LaunchFailure, LaunchFailureKind
@@ -25,7 +26,8 @@ from dagy_control.model.runs import (
     WorkerResult,
     launch_token,
 )
-from dagy_control.model.tasks import SeenTask, evidence_of
+from dagy_control.model.stop_evidence import Ended, ended_with
+from dagy_control.model.tasks import SeenTask
 
 _FORGET_ATTEMPT: dict[str, Any] = dict.fromkeys(
     (
@@ -284,34 +286,39 @@ def end_attempt(
     container_name: str,
     now: datetime,
     by: str,
+    prices: PriceTable | None = None,
 ) -> RunChange | None:
-    """What an outcome does to its run: an end, or another attempt while a budget lasts; None while undecided."""
-    evidence = _evidence_values(task, container_name)
+    """What an outcome does to its run: an end, or another attempt while a budget lasts; None while undecided.
+
+    The sum of an attempt's cost and that of earlier ones needs the whole record: the `active` index does not show it.
+    """
+    ended = ended_with(run, task, container_name=container_name, prices=prices, now=now)
     match outcome.ending:
         case Ending.UNDECIDED:
             return None
         case Ending.SUCCEEDED:
             why = outcome.message or "the worker's result"
-            return _change(run, now=now, by=by, why=why, to=RunStatus.SUCCEEDED, **evidence)
+            return _change(run, now=now, by=by, why=why, to=RunStatus.SUCCEEDED, **ended.values)
         case Ending.CANCELLED:
-            return _cancelled(run, now=now, by=by, **evidence)
+            return _cancelled(run, now=now, by=by, **ended.values)
         case Ending.FAILED:
-            return _end_failed(run, outcome, policy, evidence, now=now, by=by)
+            return _end_failed(run, outcome, policy, ended, now=now, by=by)
 
 
 def _end_failed(
-    run: ActiveRun, outcome: Outcome, policy: RetryPolicy, evidence: dict[str, Any], *, now: datetime, by: str
+    run: ActiveRun, outcome: Outcome, policy: RetryPolicy, ended: Ended, *, now: datetime, by: str
 ) -> RunChange:
     failure_class = outcome.failure_class or FailureClass.INFRASTRUCTURE
     budget = next_budget(run, failure_class, policy)
     if budget is Budget.NONE or run.cancel_requested_at is not None:
-        return _failed(run, failure_class, outcome.message, now=now, by=by, **evidence)
+        return _failed(run, failure_class, outcome.message, now=now, by=by, **ended.values)
+    values = dict(ended.values)
     why = f"{failure_class}: {outcome.message}"
     if (larger := next_size(run, failure_class, policy)) is not None:
         profile, size = larger
         why = f"{why[:400]}; next attempt with {profile or 'more memory'}: {size.cpu} CPU / {size.memory_mib} MiB"
-        evidence = {**evidence, "workload_profile": profile, "cpu": size.cpu, "memory": size.memory_mib}
-    return _requeue(
+        values |= {"workload_profile": profile, "cpu": size.cpu, "memory": size.memory_mib}
+    change = _requeue(
         run,
         now=now,
         by=by,
@@ -320,19 +327,7 @@ def _end_failed(
         attempt=run.attempt + 1,
         launch_try=1,
         infra_failures=run.infra_failures + (1 if budget is Budget.INFRASTRUCTURE else 0),
-        **evidence,
+        **values,
     )
-
-
-def _evidence_values(task: SeenTask | None, container_name: str) -> dict[str, Any]:
-    if task is None:
-        return {}
-    container = task.container(container_name)
-    values: dict[str, Any] = {
-        "evidence": evidence_of(task),
-        "stop_code": task.stop_code or None,
-        "stopped_reason": task.stopped_reason[:1024] or None,
-    }
-    if container is not None and container.exit_code is not None:
-        values["exit_code"] = container.exit_code
-    return values
+    kept = None if change.transition is None else replace(change.transition, evidence=ended.past)
+    return replace(change, transition=kept)

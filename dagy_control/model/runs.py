@@ -159,6 +159,8 @@ class Transition:
     attempt: int
     by: str
     why: str
+    evidence: Mapping[str, Any] | None = None
+    """What ECS said of the task whose end led to another attempt, and what it cost; None for any other change."""
 
     @property
     def failure_class(self) -> FailureClass | None:

@@ -117,32 +117,80 @@ def unsigned(text: str) -> str:
     return _SIGNATURE.sub("?(signature left out)", text)
 
 
-def evidence_of(task: SeenTask) -> dict[str, Any]:
-    """What ECS said of an ended task, as plain values to keep on the run: ECS itself forgets it after about an hour."""
-    times = {
-        name: value.isoformat()
-        for name, value in (
-            ("created_at", task.created_at),
-            ("pull_started_at", task.pull_started_at),
-            ("started_at", task.started_at),
-            ("stopping_at", task.stopping_at),
-            ("stopped_at", task.stopped_at),
-        )
-        if value is not None
-    }
-    containers = [
-        {"name": each.name, "last_status": each.last_status, "exit_code": each.exit_code, "reason": each.reason[:1024]}
-        for each in task.containers[:10]
-    ]
-    return {
+EVIDENCE_CONTAINERS_MAX = 10
+EVIDENCE_TEXT_MAX_CHARACTERS = 1024
+"""ECS's own limit of a reason ("Change max task reason to 1024 characters", amazon-ecs-agent pull request 3229)."""
+PAST_CONTAINERS_MAX = 3
+PAST_TEXT_MAX_CHARACTERS = 255
+
+
+def evidence_of(
+    task: SeenTask,
+    *,
+    containers_max: int = EVIDENCE_CONTAINERS_MAX,
+    text_max_characters: int = EVIDENCE_TEXT_MAX_CHARACTERS,
+) -> dict[str, Any]:
+    """What ECS said of an ended task, as plain values to keep on the run: ECS itself forgets it after about an hour.
+
+    What ECS left out is left out. Bounded, about 15 KB at most: so many containers, those that tell something first.
+    """
+    told = sorted(task.containers, key=lambda each: each.exit_code is None and not each.reason)[:containers_max]
+    facts = {
         "task_arn": task.arn,
         "cluster": task.cluster,
         "last_status": task.last_status,
         "stop_code": task.stop_code,
-        "stopped_reason": task.stopped_reason[:1024],
+        "stopped_reason": unsigned(task.stopped_reason)[:text_max_characters],
         "capacity_provider": task.capacity_provider,
+        "launch_type": task.launch_type,
+        "platform_version": task.platform_version,
+        "architecture": task.architecture,
         "task_definition": task.task_definition,
+        "availability_zone": task.availability_zone,
+        "connectivity": task.connectivity,
+        "health": task.health,
+        "cpu": task.cpu,
+        "memory_mib": task.memory_mib,
+        "ephemeral_storage_gib": task.ephemeral_storage_gib,
         "version": task.version,
-        "containers": containers,
-        **times,
+        **{name: _text(getattr(task, name)) for name in _TIMES},
     }
+    containers = [_container_evidence(each, text_max_characters) for each in told]
+    return {**_given(facts), "containers": containers}
+
+
+def past_evidence_of(task: SeenTask) -> dict[str, Any]:
+    """The same, about 2 KB at most: what is kept of an attempt that another one follows."""
+    return evidence_of(task, containers_max=PAST_CONTAINERS_MAX, text_max_characters=PAST_TEXT_MAX_CHARACTERS)
+
+
+_TIMES = (
+    "created_at",
+    "pull_started_at",
+    "pull_stopped_at",
+    "started_at",
+    "stopping_at",
+    "execution_stopped_at",
+    "stopped_at",
+)
+
+
+def _container_evidence(container: SeenContainer, text_max_characters: int) -> dict[str, Any]:
+    facts = {
+        "name": container.name,
+        "last_status": container.last_status,
+        "exit_code": container.exit_code,
+        "reason": unsigned(container.reason)[:text_max_characters],
+        "image": container.image[:text_max_characters],
+        "image_digest": container.image_digest,
+        "health": container.health,
+    }
+    return _given(facts)
+
+
+def _text(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.isoformat()
+
+
+def _given(facts: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in facts.items() if value not in (None, "")}

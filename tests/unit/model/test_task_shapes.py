@@ -8,7 +8,7 @@ import pytest
 from dagy_control.model.failures import RetryPolicy, next_budget
 from dagy_control.model.lifecycle import end_attempt
 from dagy_control.model.outcomes import MISSING_RULES, TASK_RULES, judge
-from dagy_control.model.runs import applied
+from dagy_control.model.runs import FailureClass, applied
 from dagy_control.model.stop_kinds import END_KINDS, EXIT_KINDS, START_KINDS, kind_of, remedy_of
 from dagy_control.model.stop_words import text_of
 from tests.builders import NOW, WORKER
@@ -74,7 +74,7 @@ def test_the_words_of_an_earlier_task_do_not_remedy_a_launch_that_failed_later()
         "task_arn": denied.run.external_id,
         "containers": [{"reason": "CannotPullContainerError: 403 Forbidden"}],
     }
-    failed = replace(denied.run, failure_class=denied.expected.failure_class, evidence=evidence)
+    failed = replace(denied.run, failure_class=FailureClass.IMAGE_PULL, evidence=evidence)
     assert remedy_of(failed) == denied.expected.remedy
     assert remedy_of(replace(failed, external_id=None)) != denied.expected.remedy
 
