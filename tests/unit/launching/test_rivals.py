@@ -1,58 +1,20 @@
 """What other schedulers get wrong when they launch on ECS, one scenario each, named for the failure. `docs/rivals.md` is the list."""
 
 import asyncio
-from typing import Any
 
 import pytest
-from prometheus_client import CollectorRegistry
 
 from dagy_control.errors import DagyError, Transient
 from dagy_control.kernel.limiter import Bucket, Limiter, Priority
-from dagy_control.model.failures import RetryPolicy
 from dagy_control.model.launch_failure import LaunchFailureKind
-from dagy_control.model.lifecycle import LaunchRetryPolicy, claim_attempt
-from dagy_control.model.resources import TaskSize
-from dagy_control.model.runs import Run, RunStatus, launch_token
-from dagy_control.reconciling.decide import ReconcilePolicy
-from dagy_control.reconciling.effects import ReconcilingEffects
-from dagy_control.reconciling.loop import ReconcilingLoop
-from dagy_control.reconciling.metrics import ReconcilingMetrics
-from tests.builders import CLUSTER, NOW, WORKER, a_run, launching, refusal, task_of, tick_at, writer_of
+from dagy_control.model.runs import RunStatus, launch_token
+from tests.both_loops import BothLoops
+from tests.builders import NOW, a_run, launching, refusal, task_of, tick_at
 from tests.fakes.clock import VirtualClock
-from tests.fakes.flows import FakeResults
 from tests.launch_bed import LaunchBed
 
 LOST = Transient("the reply was lost")
 SPOT_ONLY = {"provider_weights": {"FARGATE_SPOT": 1}}
-PROFILES = {"small": TaskSize(256, 512), "medium": TaskSize(1024, 2048), "large": TaskSize(2048, 4096)}
-
-
-class BothLoops(LaunchBed):
-    """Launching, and reconciling beside it over the same records and tasks."""
-
-    def __init__(self, *runs: Run, **where: Any) -> None:
-        super().__init__(*runs, where=where or None, retry=LaunchRetryPolicy())
-        policy = ReconcilePolicy(
-            container_name=WORKER, default_cluster=CLUSTER, retry=RetryPolicy(profiles=PROFILES), stale_threshold_s=0
-        )
-        effects = ReconcilingEffects(self.runs, self.tasks, FakeResults(), writer_of(self.runs, self.clock), self.clock)
-        self.reconciling = ReconcilingLoop(policy, effects, ReconcilingMetrics(CollectorRegistry()), self.clock)
-
-    async def run_and_end(self, exit_code: int | None, **stopped: Any) -> None:
-        """The run's task starts, its worker claims it, and the task ends like this; then both loops tick."""
-        await self.tick()
-        arn = self.run.external_id or ""
-        self.tasks.start(arn, at=self.clock.now())
-        self.write(claim_attempt(self.run, attempt=self.run.attempt, task_arn=arn, now=self.clock.now()))
-        self.tasks.finish(arn, exit_code=exit_code, **stopped)
-        await self.clock.advance(30)
-        await self.clock.run(self.reconciling.tick(tick_at(self.clock)))
-        await self.clock.advance(30)
-
-    @property
-    def story(self) -> list[tuple[str, str]]:
-        """(to, why) of each step, why without what ECS said."""
-        return [(step.to_status, step.why.partition(": ")[0]) for step in self.run.transitions]
 
 
 # A controller that crashes.
@@ -172,13 +134,12 @@ async def test_a_shortage_of_spot_moves_a_run_to_on_demand_whether_refused_at_on
     bed = BothLoops(a_run(), **SPOT_ONLY)
     bed.tasks.next_failure(refusal(LaunchFailureKind.RETRYABLE, settles_token=True))
     await bed.tick()
-    await bed.clock.advance(30)
+    await bed.until_due()
     await bed.tick()
     arn = bed.run.external_id or ""
     reason = "Capacity is unavailable at this time. Please try again later or in a different availability zone"
     bed.tasks.finish(arn, exit_code=None, containers=(), stop_code="TaskFailedToStart", stopped_reason=reason)
-    await bed.clock.run(bed.reconciling.tick(tick_at(bed.clock)))
-    await bed.clock.advance(30)
+    await bed.reconcile()
     await bed.tick()
     assert bed.story == [
         ("LAUNCHING", "launch try 1 on FARGATE_SPOT"),
