@@ -18,6 +18,7 @@ from dagy_control.config.loops import (
     ReconcilingSettings,
     WorkerSettings,
 )
+from dagy_control.config.prices import PriceSettings
 from dagy_control.config.rules import find_violations
 
 RULES_BROKEN = "rules_broken"
@@ -71,6 +72,7 @@ class Settings(BaseSettings):
     leases: LeaseSettings = Field(default_factory=LeaseSettings)
     api: ApiSettings = Field(default_factory=ApiSettings)
     worker: WorkerSettings = Field(default_factory=WorkerSettings)
+    prices: PriceSettings = Field(default_factory=PriceSettings)
 
     @model_validator(mode="after")
     def _keeps_the_rules(self) -> "Settings":

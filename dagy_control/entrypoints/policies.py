@@ -11,6 +11,7 @@ from dagy_control.launching.admission import AdmissionLimits
 from dagy_control.launching.breaker import BreakerPolicy
 from dagy_control.launching.decide import LaunchPolicy
 from dagy_control.launching.request import LaunchTarget
+from dagy_control.model.cost import PriceTable
 from dagy_control.model.failures import RetryPolicy
 from dagy_control.model.lifecycle import LaunchRetryPolicy
 from dagy_control.model.resources import TaskSize
@@ -118,6 +119,11 @@ def retry_policy(settings: Settings) -> RetryPolicy:
     )
 
 
+def price_table(settings: Settings) -> PriceTable:
+    """By which costs are estimated."""
+    return PriceTable(**settings.prices.model_dump())
+
+
 def launch_target(settings: Settings) -> LaunchTarget:
     """Where and as what attempts are launched. What `missing_for_launch()` names is empty in it."""
     ecs = settings.ecs
@@ -193,6 +199,7 @@ def reconcile_policy(
         container_name=settings.ecs.container_name,
         default_cluster=settings.ecs.cluster_arn or "",
         retry=retry_policy(settings),
+        prices=price_table(settings),
         max_runs=reconciling.max_runs if max_runs is None else max_runs,
         stale_threshold_s=reconciling.stale_threshold_s if stale_threshold_s is None else stale_threshold_s,
         missing_grace_s=reconciling.missing_grace_s,
@@ -211,6 +218,7 @@ def event_policy(settings: Settings) -> EventPolicy:
         installation=settings.installation,
         container_name=settings.ecs.container_name,
         retry=retry_policy(settings),
+        prices=price_table(settings),
         wait_s=settings.events.wait_s,
     )
 

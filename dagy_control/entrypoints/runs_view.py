@@ -11,8 +11,8 @@ from rich.console import Group
 from rich.table import Column, Table
 from rich.text import Text
 
-from dagy_control.model.failures import CLASSES
 from dagy_control.model.runs import Run, RunStatus
+from dagy_control.model.stop_kinds import remedy_of
 from dagy_control.model.task_runs import TaskRun
 from dagy_control.requests.orders import LaunchOrder, is_answered_by
 
@@ -77,13 +77,14 @@ def _facts(run: Run) -> list[tuple[str, str]]:
         ("size", " ".join(filter(None, (size, run.capacity_provider)))),
         ("task", run.external_id),
         ("seconds", run.duration_seconds),
+        ("cost", _cost(run)),
         ("deployment", run.deployment_name),
         ("retry of", run.retry_of),
         ("cancel", f"requested {_time(run.cancel_requested_at)}" if run.cancel_requested_at else None),
         ("exit code", run.exit_code),
         ("class", run.failure_class),
         ("error", run.error_message),
-        ("remedy", CLASSES[run.failure_class].remedy if run.failure_class else None),
+        ("remedy", remedy_of(run)),
     ]
     return [(name, str(value)) for name, value in facts if value not in (None, "")]
 
@@ -92,6 +93,11 @@ def _attempt(run: Run) -> str:
     """`max_attempts` bounds only the attempts that the flow itself failed, so one that infrastructure ended comes on top."""
     lost = f", and {run.infra_failures} lost to infrastructure" if run.infra_failures else ""
     return f"{run.attempt} (the flow may have {run.max_attempts}{lost})"
+
+
+def _cost(run: Run) -> str:
+    """The estimate over all attempts that have ended; "" when it is not known."""
+    return "" if run.estimated_cost_usd is None else f"about {run.estimated_cost_usd:.6f} USD"
 
 
 def _transitions(run: Run) -> Table:

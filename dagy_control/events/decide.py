@@ -5,10 +5,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+from dagy_control.model.cost import PriceTable
 from dagy_control.model.events import ReceivedEvent
 from dagy_control.model.failures import RetryPolicy
 from dagy_control.model.outcomes import Ending, Outcome, Sighting, judge
-from dagy_control.model.runs import ActiveRun, RunStatus, WorkerResult
+from dagy_control.model.runs import ActiveRun, Run, RunStatus, WorkerResult
+from dagy_control.model.stop_evidence import wants_evidence
 from dagy_control.model.tasks import SeenTask, TaskIdentity
 
 
@@ -24,6 +26,7 @@ class EventPolicy:
     installation: str
     container_name: str
     retry: RetryPolicy = field(default_factory=RetryPolicy)
+    prices: PriceTable = field(default_factory=PriceTable)
     wait_s: float = 10.0
     set_aside_after: int = 5
     later_max: int = 8
@@ -45,13 +48,17 @@ class Act(StrEnum):
     """What to do with an event whose run has been read."""
 
     END = "end"
+    KEEP = "keep"
     DROP = "drop"
     LATER = "later"
 
 
 @dataclass(frozen=True, slots=True)
 class EventPlan:
-    """`END`: write `outcome`. `DROP`: nothing to do, forget it. `LATER`: leave it in the queue, its run is not there yet."""
+    """`END`: write `outcome`. `KEEP`: its worker ended the run, keep what ECS says of the task.
+
+    `DROP`: nothing to do, forget it. `LATER`: leave it in the queue, its run is not there yet.
+    """
 
     act: Act
     why: str
@@ -115,6 +122,8 @@ def decide(snapshot: EventSnapshot, policy: EventPolicy, now: datetime) -> Event
     identity = TaskIdentity.parse(task.started_by)
     if run is None or identity is None:
         return EventPlan(Act.DROP, "no such run")
+    if isinstance(run, Run) and wants_evidence(run, task):
+        return EventPlan(Act.KEEP, "its worker has ended the run")
     if run.status.is_terminal:
         return EventPlan(Act.DROP, f"the run is {run.status} already")
     if run.attempt != identity.attempt:

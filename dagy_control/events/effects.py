@@ -23,7 +23,8 @@ from dagy_control.kernel.record_writer import RecordWriter
 from dagy_control.kernel.telemetry import log
 from dagy_control.model.events import ReceivedEvent
 from dagy_control.model.lifecycle import end_attempt
-from dagy_control.model.runs import ActiveRun, RunChange, RunStatus
+from dagy_control.model.runs import ActiveRun, Run, RunChange, RunStatus
+from dagy_control.model.stop_evidence import keep_evidence
 from dagy_control.model.tasks import SeenTask, TaskIdentity
 from dagy_control.ports.events import DeadLetters, TaskEvents
 from dagy_control.ports.flows import Results
@@ -161,6 +162,8 @@ class EventEffects:
             now = self._clock.now()
             snapshot = EventSnapshot(run=current, task=task, stored_result=stored, receive_count=event.receive_count)
             plan = decide(snapshot, policy, now)
+            if plan.act is Act.KEEP and isinstance(current, Run):
+                return keep_evidence(current, task, container_name=policy.container_name, prices=policy.prices)
             if plan.outcome is None or current is None:
                 return None
             return end_attempt(
@@ -171,6 +174,7 @@ class EventEffects:
                 container_name=policy.container_name,
                 now=now,
                 by=BY,
+                prices=policy.prices,
             )
 
         if run is None:

@@ -53,9 +53,9 @@ def ended_with(
 def keep_evidence(run: Run, task: SeenTask, *, container_name: str, prices: PriceTable | None) -> RunChange | None:
     """The evidence of the last task of a run that its worker has ended itself, before ECS had anything to say.
 
-    No status changes, nor what the worker said. None: it is not the run's last task, or its evidence is there already.
+    No status changes, nor what the worker said. None when it is not wanted (`wants_evidence`).
     """
-    if not run.status.is_terminal or not task.has_ended or run.external_id != task.arn or _has_evidence(run, task):
+    if not wants_evidence(run, task):
         return None
     now = task.stopped_at or run.created_at
     values = dict(ended_with(run, task, container_name=container_name, prices=prices, now=now).values)
@@ -75,9 +75,12 @@ def spent_before_usd(run: ActiveRun) -> float | None:
     return sum(known) if len(known) == run.attempt - 1 else None
 
 
-def _has_evidence(run: Run, task: SeenTask) -> bool:
+def wants_evidence(run: Run, task: SeenTask) -> bool:
+    """Whether the run is over, this was its last task, and nothing of what ECS says of the task's end is on record."""
+    if not run.status.is_terminal or not task.has_ended or run.external_id != task.arn:
+        return False
     evidence = run.evidence or {}
-    return evidence.get("task_arn") == task.arn and evidence.get("last_status") != MISSING
+    return evidence.get("task_arn") != task.arn or evidence.get("last_status") == MISSING
 
 
 def _evidence_of_missing(run: ActiveRun, now: datetime) -> dict[str, Any]:

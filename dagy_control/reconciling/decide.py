@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from dagy_control.errors import Permanent
+from dagy_control.model.cost import PriceTable
 from dagy_control.model.failures import RetryPolicy
 from dagy_control.model.outcomes import Ending, Outcome, Sighting, judge
 from dagy_control.model.runs import ActiveRun, RunStatus, StopCause, WorkerResult
@@ -23,6 +24,7 @@ class ReconcilePolicy:
     container_name: str
     default_cluster: str
     retry: RetryPolicy = field(default_factory=RetryPolicy)
+    prices: PriceTable = field(default_factory=PriceTable)
     max_runs: int = 0
     stale_threshold_s: float = 300.0
     missing_grace_s: float = 600.0

@@ -188,12 +188,20 @@ class ReconcilingEffects:
                     return None
                 outcome = newer
             return end_attempt(
-                run, outcome, policy.retry, task=end.task, container_name=policy.container_name, now=now, by=BY
+                run,
+                outcome,
+                policy.retry,
+                task=end.task,
+                container_name=policy.container_name,
+                now=now,
+                by=BY,
+                prices=policy.prices,
             )
 
         start: ActiveRun = end.run
-        if outcome.failure_class is FailureClass.OUT_OF_MEMORY and policy.retry.profiles is not None:
-            # The index does not tell with what size it ran.
+        resized = outcome.failure_class is FailureClass.OUT_OF_MEMORY and policy.retry.profiles is not None
+        if resized or end.run.attempt > 1:
+            # The index does not tell with what size it ran, nor what its earlier attempts cost.
             start = await self._runs.get(end.run.run_id) or end.run
         written, _ = await self._writer.settle(start, decide_again)
         self.missing.seen(end.run.run_id)

@@ -89,6 +89,10 @@ EXIT_GRACE = timedelta(seconds=60)
 """A worker whose run has just ended is given so long to exit."""
 
 
+EVIDENCE_FIELDS = frozenset({"evidence", "stop_code", "stopped_reason", "exit_code", "estimated_cost_usd"})
+"""What ECS says of a task may come after its worker has ended the run: it is kept, and changes nothing else."""
+
+
 @dataclass(eq=False)
 class Invariants:
     """Sees every write, every RunTask and every StopTask as it is applied. `truth` tells what really is with a task."""
@@ -108,7 +112,8 @@ class Invariants:
         """A write to a run has taken effect."""
         if before is None or change is None:
             return
-        _check(before.status not in TERMINAL, f"4: {after.run_id} changed after it was {before.status}")
+        keeps = set(change.fields) <= EVIDENCE_FIELDS and change.transition is None
+        _check(keeps or before.status not in TERMINAL, f"4: {after.run_id} changed after it was {before.status}")
         _check(before.org_id == after.org_id, f"8: {after.run_id} was moved to another organisation")
         if after.external_id is not None and after.external_id != before.external_id:
             of = self.truth.identity_of(after.external_id)

@@ -48,6 +48,18 @@ def test_a_failed_runs_page_ends_with_what_to_do(monkeypatch: pytest.MonkeyPatch
     assert "Tasks" not in page, "it has none"
 
 
+def test_the_remedy_is_that_of_what_ecs_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = "CannotPullContainerError: write /tmp/layer: no space left on device"
+    run = a_run(RunStatus.FAILED, failure_class=FailureClass.IMAGE_PULL, stopped_reason=said)
+    assert "ephemeral_storage_gib" in printed(run_page(run, []), monkeypatch)
+
+
+def test_a_cost_is_shown_where_it_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = a_run(RunStatus.SUCCEEDED, estimated_cost_usd=0.04937)
+    assert "about 0.049370 USD" in printed(run_page(known, []), monkeypatch)
+    assert "USD" not in printed(run_page(a_run(RunStatus.SUCCEEDED), []), monkeypatch)
+
+
 def test_a_list_has_a_line_for_each_run(monkeypatch: pytest.MonkeyPatch) -> None:
     runs = [a_run(run_id=f"run-{number}") for number in range(3)]
     lines = printed(runs_table(runs), monkeypatch).splitlines()
