@@ -14,6 +14,7 @@ from dagy_control.requests.launch import Launcher, RequestPolicy, RequestPorts
 from dagy_control.requests.refusals import RequestRefused
 from tests.builders import NOW, target, writer_of
 from tests.fakes.clock import VirtualClock
+from tests.fakes.dep_packages import FakeDepPackages
 from tests.fakes.deployments import FakeDeployments
 from tests.fakes.flows import FakeFlows
 from tests.fakes.runs import FakeRuns
@@ -58,6 +59,7 @@ class Requesting:
         self.runs = FakeRuns()
         self.flows = FakeFlows(*(flows or (a_flow(),)))
         self.deployments = FakeDeployments()
+        self.packages = FakeDepPackages()
         numbers = count(1)
         ports = RequestPorts(
             flows=self.flows,

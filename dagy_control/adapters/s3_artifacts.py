@@ -4,8 +4,10 @@ Without s3:ListBucket S3 answers 403, not 404, for an object that is not there (
 or a missing object is `Permanent` instead of `Gone`.
 """
 
+import hashlib
 import json
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from dagy_control.adapters.calls import AwsCalls, CallNamer
@@ -35,13 +37,24 @@ class S3Artifacts:
             await self._client.put_object(Bucket=self._bucket, Key=self._prefix + key, Body=content)
         return f"s3://{self._bucket}/{self._prefix}{key}"
 
-    async def download(self, uri: str, *, max_bytes: int) -> bytes:
-        """GetObject, read in pieces and never further than `max_bytes`."""
+    async def download(self, uri: str, target: Path, *, max_bytes: int) -> str:
+        """GetObject, read in pieces and never further than `max_bytes`. Writes what came so far also when it fails."""
         parts = urlsplit(uri)
         key = parts.path.removeprefix("/")
         if parts.scheme != "s3" or not parts.netloc or not key or parts.query or parts.fragment:
             raise Permanent(f"{uri!r} is no s3://bucket/key URI", code="InvalidUri")
-        return await _read(self._client, self._call, parts.netloc, key, max_bytes=max_bytes)
+        digest, size = hashlib.sha256(), 0
+        with _opened(target) as out, self._call("GetObject"):
+            answer = await self._client.get_object(Bucket=parts.netloc, Key=key)
+            body = answer["Body"]
+            async with body:  # gives the bare response, whose read() takes no size
+                while size <= max_bytes and (chunk := await body.read(CHUNK_BYTES)):
+                    size += len(chunk)
+                    digest.update(chunk)
+                    _write(out, chunk, target)
+        if size > max_bytes:
+            raise Permanent(f"{uri} is larger than the {max_bytes} bytes allowed", code="TooLarge")
+        return digest.hexdigest()
 
 
 class S3Results:
@@ -111,3 +124,22 @@ async def _read(client: "S3Client", call: CallNamer, bucket: str, key: str, *, m
     if len(content) > max_bytes:
         raise Permanent(f"s3://{bucket}/{key} is larger than the {max_bytes} bytes allowed", code="TooLarge")
     return bytes(content)
+
+
+def _opened(target: Path) -> IO[bytes]:
+    try:
+        return target.open("wb")
+    except OSError as error:
+        raise _unwritable(target, error) from error
+
+
+def _write(out: IO[bytes], chunk: bytes, target: Path) -> None:
+    """Our disk's trouble is not S3's: inside the call it would be taken for a lost connection, and tried again."""
+    try:
+        out.write(chunk)
+    except OSError as error:
+        raise _unwritable(target, error) from error
+
+
+def _unwritable(target: Path, error: OSError) -> Permanent:
+    return Permanent(f"{target} cannot be written: {error.strerror or error}", code="DiskFull")

@@ -154,3 +154,7 @@ class StorageSettings(Section):
     """Key prefix of the results that a worker leaves when it cannot write the table. Ends with a slash."""
     artifact_prefix: Prefix = Field("artifacts/", json_schema_extra=RESTART)
     """Key prefix of the flow artifacts. Ends with a slash."""
+    dep_package_prefix: Prefix = Field("dep-packages/", json_schema_extra=RESTART)
+    """Key prefix of the dependency packages. Ends with a slash."""
+    trace_prefix: Prefix = Field("traces/", json_schema_extra=RESTART)
+    """Key prefix of the exception traces of failed tasks. Ends with a slash."""

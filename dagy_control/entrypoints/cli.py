@@ -13,6 +13,7 @@ from dagy_control.entrypoints import (
     flows_commands,
     local_commands,
     orphans_commands,
+    packages_commands,
     runs_commands,
     tables_commands,
 )
@@ -29,6 +30,7 @@ for commands in (
     runs_commands,
     flows_commands,
     deployments_commands,
+    packages_commands,
     orphans_commands,
     tables_commands,
     config_commands,

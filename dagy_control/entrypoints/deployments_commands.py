@@ -37,6 +37,10 @@ def set_(
     memory: Annotated[int | None, typer.Option(help="MiB.")] = None,
     ephemeral_storage_gib: Annotated[int | None, typer.Option(help="21 to 200; every task has 20.")] = None,
     env: Annotated[list[str] | None, typer.Option("--env", "-e", help="NAME=VALUE for the worker.")] = None,
+    package: Annotated[
+        list[str] | None,
+        typer.Option("--package", help="Slug of a dependency package; repeat in the order of their search."),
+    ] = None,
     priority: Annotated[int | None, typer.Option(help="Higher goes first within the organisation.")] = None,
     max_attempts: Annotated[int | None, typer.Option(help="Attempts when the flow itself fails.")] = None,
     config: ConfigOption = None,
@@ -58,11 +62,12 @@ def set_(
             memory=memory,
             ephemeral_storage_gib=ephemeral_storage_gib,
             environment=environment,
+            dep_package_slugs=tuple(package or ()),
             priority=priority,
             max_attempts=max_attempts,
             updated_at=ports.clock.now(),
         )
-        return await set_deployment(ports.launcher(), deployment)
+        return await set_deployment(ports.launcher(), ports.dep_packages, deployment)
 
     deployment = with_ports(config, work)
     launch = f"dagy-control runs launch --org {org_id} --deployment {name}"

@@ -22,7 +22,10 @@ from dagy_control.reconciling.decide import ReconcilePolicy
 from dagy_control.reconciling.pacing import PacePolicy
 from dagy_control.requests.executors import Executor
 from dagy_control.requests.launch import RequestPolicy
-from dagy_control.worker.run import WorkerPolicy
+from dagy_control.worker.disk import MEBIBYTE
+from dagy_control.worker.installer import InstallPolicy
+from dagy_control.worker.packages import PackagePolicy
+from dagy_control.worker.policy import WorkerPolicy
 
 IDLE_INTERVALS = 2
 """An empty queue is looked at half as often: a look costs sixteen queries."""
@@ -183,7 +186,8 @@ def worker_environment(settings: Settings) -> dict[str, str]:
         for name in type(mine).model_fields:
             value = getattr(mine, name)
             if value != getattr(usual, name):
-                environment[f"DAGY_{section}__{name}".upper()] = str(value)
+                text = ",".join(value) if isinstance(value, tuple) else str(value)
+                environment[f"DAGY_{section}__{name}".upper()] = text
     if settings.log_level != default.log_level:
         environment["DAGY_LOG_LEVEL"] = settings.log_level
     return environment
@@ -277,6 +281,12 @@ def worker_policy(settings: Settings) -> WorkerPolicy:
         drain_s=worker.drain_s,
         max_concurrency=worker.default_max_concurrency,
         result_write_timeout_s=worker.result_write_timeout_s,
-        artifact_max_bytes=worker.artifact_max_mib * 1024 * 1024,
+        artifact_max_bytes=worker.artifact_max_mib * MEBIBYTE,
+        packages=PackagePolicy(
+            packed_bytes_max=worker.dep_package_max_mib * MEBIBYTE,
+            unpacked_bytes_max=worker.dep_unpacked_max_mib * MEBIBYTE,
+            install=InstallPolicy(allow_network=worker.allow_network_installs, timeout_s=worker.install_timeout_s),
+        ),
+        trace_prefix=settings.storage.trace_prefix,
         work_dir=worker.work_dir,
     )

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from prometheus_client import CollectorRegistry
 
 from dagy_control.adapters.calls import AwsCalls
+from dagy_control.adapters.dynamo_dep_packages import DynamoDepPackages
 from dagy_control.adapters.dynamo_deployments import DynamoDeployments
 from dagy_control.adapters.dynamo_flows import DynamoFlows
 from dagy_control.adapters.dynamo_leases import DynamoLeases
@@ -47,6 +48,7 @@ class Ports:
     task_runs: DynamoTaskRuns
     flows: DynamoFlows
     deployments: DynamoDeployments
+    dep_packages: DynamoDepPackages
     artifacts: S3Artifacts
     results: S3Results
     tasks: EcsTasks
@@ -102,6 +104,7 @@ async def open_ports(
             task_runs=DynamoTaskRuns(clients.dynamodb, calls, clock, table=tables.task_runs),
             flows=DynamoFlows(clients.dynamodb, calls, table=tables.flows),
             deployments=DynamoDeployments(clients.dynamodb, calls, table=tables.deployments),
+            dep_packages=DynamoDepPackages(clients.dynamodb, calls, table=tables.dep_packages),
             artifacts=S3Artifacts(clients.s3, calls, bucket=storage.artifact_bucket),
             results=S3Results(clients.s3, calls, bucket=storage.artifact_bucket, prefix=storage.result_prefix),
             tasks=EcsTasks(clients.ecs, calls, limiter),

@@ -24,12 +24,15 @@ class _OurHandler(logging.StreamHandler[Any]):
     """Marks our handler, so that configuring again replaces it and nobody else's."""
 
 
-def configure_logging(*, level: str, json: bool = True, static: Mapping[str, str] = NO_FIELDS) -> None:
+def configure_logging(
+    *, level: str, json: bool = True, static: Mapping[str, str] = NO_FIELDS, finish: Processor | None = None
+) -> None:
     """Send every log line of the process, the libraries' too, to standard output in one format. Idempotent.
 
     Each line is one JSON object: `timestamp` (ISO 8601, UTC), `level`, `logger`, `message`, the fields given with the call
     (`event_type` where there is one), `exception` (the traceback, one string) and the `static` fields. `json=False` is for
-    a person at a terminal. `level`: a name that the standard library knows; ValueError for any other.
+    a person at a terminal. `level`: a name that the standard library knows; ValueError for any other. `finish` is given each
+    line whole, the traceback in it, before it is rendered.
     """
     own: list[Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -55,7 +58,7 @@ def configure_logging(*, level: str, json: bool = True, static: Mapping[str, str
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 _adder(static),
-                *_renderers(json=json),
+                *_renderers(json=json, finish=finish),
             ],
         )
     )
@@ -93,13 +96,15 @@ def _adder(static: Mapping[str, str]) -> Processor:
     return add_static
 
 
-def _renderers(*, json: bool) -> list[Processor]:
+def _renderers(*, json: bool, finish: Processor | None) -> list[Processor]:
+    finishing = [] if finish is None else [finish]
     if not json:
-        return [structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty())]
+        return [*finishing, structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty())]
     return [
         structlog.processors.format_exc_info,
         structlog.processors.EventRenamer("message"),
         _in_reading_order,
+        *finishing,
         structlog.processors.JSONRenderer(default=_as_json),
     ]
 

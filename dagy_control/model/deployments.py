@@ -11,8 +11,8 @@ from dagy_control.model.flow_templates import Json
 class Deployment:
     """One deployment, whole, as DAGY_DEPLOYMENTS holds it. `memory` in MiB, `cpu` in CPU units; None: the launch's own default.
 
-    `flow_version` None: the newest registered one at each launch. `dep_package_slugs` are kept for the record: no launch
-    takes dependency packages yet, and one that names any is refused.
+    `flow_version` None: the newest registered one at each launch. `dep_package_slugs`: the dependency packages of its runs, in
+    the order in which modules are looked for in them.
     """
 
     org_id: str

@@ -1,6 +1,7 @@
 """Registered flows, their artifacts, and result objects."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Protocol
 
 from dagy_control.model.flows import FlowRecord
@@ -27,14 +28,18 @@ class Flows(Protocol):
 
 
 class Artifacts(Protocol):
-    """Artifacts of flows, addressed by `s3://bucket/key` URIs."""
+    """Artifacts of flows, dependency packages and traces, addressed by `s3://bucket/key` URIs."""
 
     async def upload(self, key: str, content: bytes) -> str:
         """Store the content under the key and return its URI. Safe to repeat."""
         ...
 
-    async def download(self, uri: str, *, max_bytes: int) -> bytes:
-        """The content. Raises `Gone` when there is none, `Permanent` when it is larger than `max_bytes` or may not be read."""
+    async def download(self, uri: str, target: Path, *, max_bytes: int) -> str:
+        """Write the content to the file `target`, in the place of what it held; gives its sha256 in hex. Safe to repeat.
+
+        Raises `Gone` when there is none, `Permanent` when it is larger than `max_bytes`, may not be read, or cannot be written
+        here. What `target` then holds means nothing.
+        """
         ...
 
 

@@ -6,14 +6,16 @@ from dataclasses import replace
 
 from dagy_control.model.deployments import Deployment
 from dagy_control.model.flows import resolve_parameters
+from dagy_control.ports.dep_packages import DepPackages
 from dagy_control.requests.launch import Launcher
 from dagy_control.requests.orders import PARAMETERS_MAX_CHARACTERS, LaunchOrder, check_order, over_deployment
+from dagy_control.requests.packages import check_slugs
 from dagy_control.requests.refusals import RequestRefused
 
 DEPLOYMENT_NAME = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
 
-async def set_deployment(launcher: Launcher, deployment: Deployment) -> Deployment:
+async def set_deployment(launcher: Launcher, packages: DepPackages, deployment: Deployment) -> Deployment:
     """Write the deployment whole, in the place of an earlier one. Parameters that the flow needs may be left to the orders.
 
     Raises `RequestRefused`, having written nothing, for what no order could launch.
@@ -23,6 +25,7 @@ async def set_deployment(launcher: Launcher, deployment: Deployment) -> Deployme
             "deployment_name",
             f"the deployment {deployment.deployment_name!r} must have 1 to 128 of the characters A-Z a-z 0-9 _ -",
         )
+    await check_slugs(packages, deployment.org_id, deployment.dep_package_slugs)
     order = over_deployment(LaunchOrder(org_id=deployment.org_id), deployment)
     check_order(order, launcher.policy.providers)
     launcher.size_of(order)

@@ -100,16 +100,16 @@ class Launcher:
         if order.flow_name is not None:
             raise RequestRefused("deployment_name", "name a flow or a deployment, not both: a deployment has its flow")
         deployment = await self.deployment(order.org_id, order.deployment_name)
-        if deployment.dep_package_slugs:
-            raise RequestRefused(
-                "deployment_name",
-                f"deployment {order.deployment_name!r} needs the dependency packages {', '.join(deployment.dep_package_slugs)}: "
-                "they are not supported yet; put these libraries into the worker's image, and set the deployment again",
-            )
-        return await self.queue(over_deployment(order, deployment))
+        slugs = deployment.dep_package_slugs
+        return await self.queue(over_deployment(order, deployment), dep_package_slugs=slugs)
 
-    async def queue(self, order: LaunchOrder, *, retry_of: str | None = None) -> Run:
-        """As `submit`, of an order that is complete: what its deployment has to say is in it, the deployment's name for the record."""
+    async def queue(
+        self, order: LaunchOrder, *, retry_of: str | None = None, dep_package_slugs: tuple[str, ...] = ()
+    ) -> Run:
+        """As `submit`, of an order that is complete: what its deployment has to say is in it, the deployment's name for the record.
+
+        `dep_package_slugs`: those of the deployment, which the run keeps however the deployment changes.
+        """
         check_executor(self.policy.executors, order.executor)
         check_order(order, self.policy.providers)
         run_id = self._run_id(order)
@@ -120,6 +120,7 @@ class Launcher:
         if resolved.problems:
             raise RequestRefused("parameters", "; ".join(resolved.problems))
         run = _new_run(order, flow, size, run_id, correlation_id, self.ports.clock.now(), retry_of)
+        run = replace(run, dep_package_slugs=dep_package_slugs)
         if len(run.parameters) > PARAMETERS_MAX_CHARACTERS:
             raise RequestRefused(
                 "parameters",

@@ -41,7 +41,7 @@ async def retry(launcher: Launcher, run_id: str, *, idempotency_key: str | None 
         priority=run.priority,
         max_attempts=run.max_attempts,
     )
-    return await launcher.queue(order, retry_of=run_id)
+    return await launcher.queue(order, retry_of=run_id, dep_package_slugs=run.dep_package_slugs)
 
 
 def _profile(run: Run, launcher: Launcher) -> str | None:

@@ -10,3 +10,7 @@ class WorkerFailure(DagyError):
     def __init__(self, failure_class: FailureClass, message: str) -> None:
         super().__init__(message)
         self.failure_class = failure_class
+
+
+class ShutdownRequested(DagyError):
+    """SIGTERM came while the run was being prepared: nothing of the flow's has begun."""

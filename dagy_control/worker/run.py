@@ -1,10 +1,12 @@
 """One attempt, from claim to result."""
 
-import json
+import asyncio
 import sys
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Coroutine
+from dataclasses import replace
 from pathlib import Path
+from typing import Any, TypeVar
 
 import structlog
 
@@ -13,76 +15,75 @@ from dagy_control.flow_engine.execution import EngineOptions, FlowRunner
 from dagy_control.flow_engine.graph import FlowOutcome
 from dagy_control.kernel.clock import Clock
 from dagy_control.kernel.record_writer import RecordWriter
-from dagy_control.kernel.retrying import retrying
-from dagy_control.kernel.tasks import background, within
+from dagy_control.kernel.tasks import background, end_tasks, start_task, within
 from dagy_control.kernel.telemetry import log
-from dagy_control.model.flow_templates import FlowSpecError, Json
-from dagy_control.model.flows import FlowRecord
+from dagy_control.model.flow_templates import FlowSpecError
 from dagy_control.model.lifecycle import Refused
 from dagy_control.model.outcomes import EXIT_CLAIM_REFUSED, SHUTDOWN_MESSAGE
+from dagy_control.model.resources import CapacityProvider
 from dagy_control.model.runs import FailureClass, ResultStatus, Run, WorkerResult
-from dagy_control.ports.flows import Artifacts, Flows, Results
-from dagy_control.ports.runs import Runs, TaskRuns
-from dagy_control.worker.artifact import fetch
 from dagy_control.worker.claim import claim
-from dagy_control.worker.failure import WorkerFailure
+from dagy_control.worker.failure import ShutdownRequested, WorkerFailure
+from dagy_control.worker.imports import ImportPlaces
+from dagy_control.worker.lines import Redactor
+from dagy_control.worker.phases import StartPhases
+from dagy_control.worker.policy import WorkerPolicy, WorkerPorts
+from dagy_control.worker.preparation import Preparation, Prepared, parameters_of
 from dagy_control.worker.report import TaskRunReporter
 from dagy_control.worker.result import commit
+from dagy_control.worker.traces import Traces
+
+T = TypeVar("T")
 
 EXIT_SUCCEEDED = 0
 EXIT_FAILED = 1
 EXIT_SHUTDOWN = 143
 """128 + SIGTERM, as a shell reports it."""
 
+_SHUT_DOWN = FlowOutcome(ResultStatus.FAILED, FailureClass.SHUTDOWN, SHUTDOWN_MESSAGE)
+_IMPORT_ERRORS = ("ImportError", "ModuleNotFoundError")
 _log = log("dagy.worker")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorkerPolicy:
-    """All that the worker is told by the configuration. Times in seconds.
+class Worker:
+    """Runs one attempt of one run. `run()` gives the process's exit code; `request_shutdown()` is what SIGTERM calls.
 
-    `drain_s`: how long after SIGTERM the tasks in flight may go on; with `stop_grace_s` for the children and the last writes it
-    must fit into the task's stopTimeout (30 by default). `last_write_s`: for each of the last writes then, first the rows of
-    the tasks, then the result into the table, then into S3; for the rows always, since the result matters more.
+    `redactor` hides values in what is logged and recorded; it learns the run's parameters. `process_age_s`: for the start's phases.
     """
 
-    drain_s: float = 15.0
-    stop_grace_s: float = 5.0
-    last_write_s: float = 3.0
-    max_concurrency: int | None = None
-    result_write_timeout_s: float = 30.0
-    artifact_max_bytes: int = 256 * 1024 * 1024
-    work_dir: Path | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerPorts:
-    """What the worker reads and writes."""
-
-    runs: Runs
-    task_runs: TaskRuns
-    flows: Flows
-    artifacts: Artifacts
-    results: Results
-
-
-class Worker:
-    """Runs one attempt of one run. `run()` gives the process's exit code; `request_shutdown()` is what SIGTERM calls."""
-
-    def __init__(self, ports: WorkerPorts, writer: RecordWriter, clock: Clock, policy: WorkerPolicy) -> None:
+    def __init__(
+        self,
+        ports: WorkerPorts,
+        writer: RecordWriter,
+        clock: Clock,
+        policy: WorkerPolicy,
+        *,
+        redactor: Redactor | None = None,
+        process_age_s: float | None = None,
+    ) -> None:
         self._ports = ports
         self._writer = writer
         self._clock = clock
         self._policy = policy
+        self._redactor = redactor or Redactor(())
+        self._phases = StartPhases(clock, process_age_s)
+        self._started_s = clock.monotonic()
         self._runner: FlowRunner | None = None
-        self._shutdown_requested = False
+        self._shutdown = asyncio.Event()
+        self._provider: str | None = None
 
     def request_shutdown(self) -> None:
         """Start no further task; give those in flight `drain_s`; then end. Idempotent."""
-        if self._shutdown_requested:
+        if self._shutdown.is_set():
             return
-        self._shutdown_requested = True
-        _log.warning("shutdown requested", event_type="shutdown", drain_s=self._policy.drain_s)
+        self._shutdown.set()
+        _log.warning(SHUTDOWN_MESSAGE, event_type="shutdown", drain_s=self._policy.drain_s)
+        if self._provider == CapacityProvider.FARGATE_SPOT:
+            _log.warning(
+                "this task runs on Fargate Spot, which sends SIGTERM when it takes the capacity back; ECS will say whether it did",
+                event_type="spot_notice",
+                capacity_provider=self._provider,
+            )
         if self._runner is not None:
             self._runner.request_shutdown(self._policy.drain_s)
 
@@ -99,15 +100,20 @@ class Worker:
         if isinstance(claimed, Refused):
             _log.warning("claim refused; nothing has run", event_type="claim_refused", why=claimed.reason)
             return EXIT_CLAIM_REFUSED
+        self._phases.over("claim")
+        self._provider = claimed.capacity_provider
         structlog.contextvars.bind_contextvars(
             flow_name=claimed.flow_name, org_id=claimed.org_id, correlation_id=claimed.correlation_id
         )
-        _log.info("run started", event_type="run_started", task_arn=task_arn)
+        _log.info("run started", event_type="run_started", status=claimed.status, task_arn=task_arn)
         result = await self._attempt(claimed)
         return await self._finish(claimed, result)
 
     async def _attempt(self, run: Run) -> WorkerResult:
         try:
+            parameters = parameters_of(run)
+            self._redactor.learn(parameters)
+            _log.debug("parameters", event_type="run_parameters", parameters=parameters)
             if self._policy.work_dir is not None:
                 self._policy.work_dir.mkdir(parents=True, exist_ok=True)
             # What cannot be removed dies with the container: it must not turn a success into a failure.
@@ -131,19 +137,31 @@ class Worker:
         return _failed(run, outcome.failure_class or FailureClass.USER_ERROR, outcome.message)
 
     async def _run_flow(self, run: Run, folder: Path) -> FlowOutcome:
-        record = await self._flow_record(run)
-        _log.info("Downloading flow artifact", event_type="artifact_download", uri=record.artifact_s3_uri)
-        spec = await fetch(
-            record, self._ports.artifacts, self._clock, folder, max_bytes=self._policy.artifact_max_bytes
+        preparation = Preparation(run, self._ports, self._clock, self._policy, self._phases)
+        try:
+            prepared = await self._unless_shutdown(preparation.prepare(folder))
+        except ShutdownRequested:
+            return _SHUT_DOWN
+        reporter = TaskRunReporter(
+            run,
+            self._ports.task_runs,
+            self._clock,
+            traces=Traces(run, self._ports.artifacts, self._policy.trace_prefix),
+            told=self._redactor.text,
+            on_first_task=self._phases.first_task,
         )
-        _log.info("artifact unpacked", event_type="artifact_downloaded", uri=record.artifact_s3_uri)
-        reporter = TaskRunReporter(run, self._ports.task_runs, self._clock)
-        if self._shutdown_requested:
-            return FlowOutcome(ResultStatus.FAILED, FailureClass.SHUTDOWN, SHUTDOWN_MESSAGE)
-        sys.path.insert(0, str(folder))  # for tasks in threads; the children get it by sys_path
-        self._runner = FlowRunner(
-            spec,
-            _parameters(run),
+        sys.path[:0] = prepared.own_paths  # for tasks in threads; the children get it by sys_path
+        self._runner = self._runner_of(prepared, reporter)
+        try:
+            async with background(reporter.flush_for_ever(), name="task runs"):
+                return _explained(await self._runner.run(), prepared.places)
+        finally:
+            await self._flush(reporter)
+
+    def _runner_of(self, prepared: Prepared, reporter: TaskRunReporter) -> FlowRunner:
+        return FlowRunner(
+            prepared.spec,
+            prepared.parameters,
             reporter=reporter,
             clock=self._clock,
             options=EngineOptions(
@@ -152,11 +170,18 @@ class Worker:
                 sys_path=tuple(sys.path),
             ),
         )
+
+    async def _unless_shutdown(self, work: Coroutine[Any, Any, T]) -> T:
+        """The work's result; it is given up, and `ShutdownRequested` raised, when SIGTERM comes before it is done."""
+        working = start_task(work, name="preparing the run")
+        stopping = start_task(self._shutdown.wait(), name="waiting for SIGTERM")
         try:
-            async with background(reporter.flush_for_ever(), name="task runs"):
-                return await self._runner.run()
+            await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if self._shutdown.is_set():
+                raise ShutdownRequested(SHUTDOWN_MESSAGE)
+            return working.result()
         finally:
-            await self._flush(reporter)
+            await end_tasks(working, stopping)
 
     async def _flush(self, reporter: TaskRunReporter) -> None:
         """The last states of the tasks; given up in time for the result, which matters more."""
@@ -165,21 +190,10 @@ class Worker:
         except TimeoutError as error:
             _log.warning("last task runs not written", event_type="task_runs_lost", error=str(error))
 
-    async def _flow_record(self, run: Run) -> FlowRecord:
-        record = await retrying(
-            lambda: self._ports.flows.get(run.org_id, run.flow_name, run.flow_version), self._clock, key=run.run_id
-        )
-        if record is None:
-            version = f" version {run.flow_version}" if run.flow_version else ""
-            raise WorkerFailure(
-                FailureClass.ARTIFACT,
-                f"flow {run.flow_name!r}{version} is not registered for organisation {run.org_id!r}; register it again",
-            )
-        return record
-
     async def _finish(self, run: Run, result: WorkerResult) -> int:
+        result = replace(result, message=self._redactor.text(result.message))
         timeout_s = self._policy.result_write_timeout_s
-        if self._shutdown_requested:
+        if self._shutdown.is_set():
             timeout_s = min(timeout_s, self._policy.last_write_s)
         try:
             committed = await commit(
@@ -195,27 +209,31 @@ class Worker:
             committed = None
         if isinstance(committed, Refused):
             _log.warning("result refused", event_type="result_refused", why=committed.reason)
-        log_end = _log.info if result.status is ResultStatus.SUCCEEDED else _log.error
+        succeeded = result.status is ResultStatus.SUCCEEDED
+        log_end = _log.info if succeeded else _log.error
         log_end(
-            "run ended",
+            f"run ended {result.status}" + ("" if succeeded else f": {result.failure_class}: {result.message}"),
             event_type="run_end",
             status=result.status,
+            duration_seconds=round(self._clock.monotonic() - self._started_s, 3),
             failure_class=result.failure_class,
             error=result.message or None,
         )
         if result.failure_class is FailureClass.SHUTDOWN:
             return EXIT_SHUTDOWN
-        return EXIT_SUCCEEDED if result.status is ResultStatus.SUCCEEDED else EXIT_FAILED
+        return EXIT_SUCCEEDED if succeeded else EXIT_FAILED
 
 
-def _parameters(run: Run) -> dict[str, Json]:
-    try:
-        parameters = json.loads(run.parameters)
-    except ValueError as error:
-        raise WorkerFailure(FailureClass.USER_ERROR, f"the run's parameters are not JSON: {error}") from error
-    if not isinstance(parameters, dict):
-        raise WorkerFailure(FailureClass.USER_ERROR, "the run's parameters are not a JSON object")
-    return parameters
+def _explained(outcome: FlowOutcome, places: ImportPlaces) -> FlowOutcome:
+    """The outcome with what a failed import means here: what was looked for, where, and what is there instead."""
+    error = outcome.error
+    if error is None or error.type not in _IMPORT_ERRORS:
+        return outcome
+    explanation = places.explain(error.message)
+    if explanation is None:
+        return outcome
+    message = f"{outcome.message.rstrip('.')}. {explanation.sentence}"
+    return replace(outcome, failure_class=explanation.failure_class, message=message)
 
 
 def _failed(run: Run, failure_class: FailureClass, message: str) -> WorkerResult:

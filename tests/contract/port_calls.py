@@ -4,9 +4,11 @@ To add one, say what is there before, the call, and what it leaves behind. `name
 that tests share tables; nothing else in an answer or a record may differ from one test to the next.
 """
 
+import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, TypeAlias
 
 from dagy_control.errors import Gone
@@ -138,7 +140,10 @@ def task_names(name: str, tasks: int) -> list[str]:
 
 
 async def downloaded(ports: Ports, name: str) -> bytes:
-    return await ports.artifacts.download(f"s3://{BUCKET}/artifacts/{name}", max_bytes=100)
+    with tempfile.TemporaryDirectory() as folder:
+        target = Path(folder) / "content"
+        await ports.artifacts.download(f"s3://{BUCKET}/artifacts/{name}", target, max_bytes=100)
+        return target.read_bytes()
 
 
 async def uploaded(ports: Ports, name: str) -> bytes | None:

@@ -1,5 +1,7 @@
 """`ports.Artifacts` and `ports.Results`, held to their docstrings over the fakes and over S3."""
 
+import hashlib
+from pathlib import Path
 from typing import TypeAlias
 
 import pytest
@@ -40,31 +42,51 @@ async def results(store: Aws | None) -> AnyResults:
 CONTENT = bytes(range(256)) * 4096
 
 
-async def test_an_artifact_comes_back_from_the_uri_that_its_upload_gave(artifacts: AnyArtifacts) -> None:
+async def test_an_artifact_comes_back_from_the_uri_that_its_upload_gave(
+    artifacts: AnyArtifacts, tmp_path: Path
+) -> None:
     uri = await artifacts.upload("artifacts/acme/etl 1+.zip", CONTENT)
     assert uri == f"s3://{BUCKET}/artifacts/acme/etl 1+.zip"
     assert await artifacts.upload("artifacts/acme/etl 1+.zip", CONTENT) == uri
-    assert await artifacts.download(uri, max_bytes=len(CONTENT)) == CONTENT
+    target = tmp_path / "here"
+    target.write_bytes(b"what an earlier try had left, which was longer" * 100_000)
+    digest = await artifacts.download(uri, target, max_bytes=len(CONTENT))
+    assert digest == hashlib.sha256(CONTENT).hexdigest()
+    assert target.read_bytes() == CONTENT
 
 
-async def test_a_larger_artifact_than_allowed_is_refused(artifacts: AnyArtifacts) -> None:
+async def test_a_larger_artifact_than_allowed_is_refused(artifacts: AnyArtifacts, tmp_path: Path) -> None:
     uri = await artifacts.upload("large", CONTENT)
     with pytest.raises(Permanent, match=f"the {len(CONTENT) - 1} "):
-        await artifacts.download(uri, max_bytes=len(CONTENT) - 1)
+        await artifacts.download(uri, tmp_path / "here", max_bytes=len(CONTENT) - 1)
 
 
-async def test_an_empty_artifact_is_an_artifact(artifacts: AnyArtifacts) -> None:
-    assert await artifacts.download(await artifacts.upload("empty", b""), max_bytes=10) == b""
+async def test_an_empty_artifact_is_an_artifact(artifacts: AnyArtifacts, tmp_path: Path) -> None:
+    uri = await artifacts.upload("empty", b"")
+    assert await artifacts.download(uri, tmp_path / "here", max_bytes=10) == hashlib.sha256(b"").hexdigest()
+    assert (tmp_path / "here").read_bytes() == b""
 
 
-async def test_an_artifact_that_is_not_there_is_gone(artifacts: AnyArtifacts) -> None:
-    with pytest.raises(Gone):
-        await artifacts.download(f"s3://{BUCKET}/nothing", max_bytes=10)
+async def test_an_artifact_that_is_not_there_is_gone(artifacts: AnyArtifacts, tmp_path: Path) -> None:
+    with pytest.raises(Gone, match="NoSuchKey"):
+        await artifacts.download(f"s3://{BUCKET}/nothing", tmp_path / "here", max_bytes=10)
 
 
-async def test_what_is_no_s3_uri_is_refused(artifacts: AnyArtifacts) -> None:
+async def test_what_is_no_s3_uri_is_refused(artifacts: AnyArtifacts, tmp_path: Path) -> None:
     with pytest.raises(Permanent):
-        await artifacts.download("file:///etc/passwd", max_bytes=10)
+        await artifacts.download("file:///etc/passwd", tmp_path / "here", max_bytes=10)
+
+
+@pytest.mark.parametrize("target", ["not/there", "."], ids=["no folder", "a folder"])
+async def test_a_disk_that_cannot_be_written_is_not_taken_for_a_lost_answer(
+    aws: Aws, tmp_path: Path, target: str
+) -> None:
+    await ensure_bucket(aws.clients.s3, aws.calls, BUCKET)
+    artifacts = S3Artifacts(aws.clients.s3, aws.calls, bucket=BUCKET)
+    uri = await artifacts.upload("small", b"x")
+    with pytest.raises(Permanent) as refused:
+        await artifacts.download(uri, tmp_path / target, max_bytes=10)
+    assert refused.value.code == "DiskFull"
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,9 @@
 """The flows table, artifacts and result objects in memory."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from dagy_control.errors import Conflict, Gone, Permanent
 from dagy_control.model.flows import FlowRecord, FlowStatus
@@ -56,16 +58,17 @@ class FakeArtifacts(Faulty):
         lost(after)
         return uri
 
-    async def download(self, uri: str, *, max_bytes: int) -> bytes:
+    async def download(self, uri: str, target: Path, *, max_bytes: int) -> str:
         lost(await self._begin("download"))
         if not uri.startswith("s3://"):
             raise Permanent(f"{uri} is no s3:// URI")
         if uri not in self.objects:
-            raise Gone(f"{uri} does not exist")
+            raise Gone(f"{uri} does not exist (NoSuchKey)")
         content = self.objects[uri]
         if len(content) > max_bytes:
             raise Permanent(f"{uri} has {len(content)} bytes, more than the {max_bytes} allowed")
-        return content
+        target.write_bytes(content)
+        return hashlib.sha256(content).hexdigest()
 
 
 class FakeResults(Faulty):

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from dagy_control.model.dep_packages import DepPackage
 from dagy_control.model.deployments import Deployment
 from dagy_control.model.flows import FlowStatus, ParameterSpec
 from dagy_control.model.runs import RunStatus
@@ -45,6 +46,8 @@ class Deployed(Requesting):
         super().__init__(*(flows or (a_flow(), newer)))
         deployment = deployment or a_deployment()
         self.deployments.records[deployment.org_id, deployment.deployment_name] = deployment
+        for slug in ("pandas-2", "acme/own", "globex/own"):
+            self.packages.records[slug] = DepPackage(slug=slug, package_s3_uri="s3://b/k", sha256="0" * 64, size=1)
 
     async def launch(self, **order: Any) -> Any:
         return await super().launch(**{"deployment_name": "nightly", **order})
@@ -52,7 +55,7 @@ class Deployed(Requesting):
     async def set_refused(self, deployment: Deployment) -> RequestRefused:
         before = dict(self.deployments.records)
         with pytest.raises(RequestRefused) as refused:
-            await self.done(set_deployment(self.launcher, deployment))
+            await self.done(set_deployment(self.launcher, self.packages, deployment))
         assert self.deployments.records == before
         return refused.value
 
@@ -125,9 +128,19 @@ async def test_neither_flow_nor_deployment_is_refused() -> None:
         await Requesting().launch(flow_name=None)
 
 
-async def test_a_deployment_with_dependency_packages_is_refused_rather_than_run_without_them() -> None:
-    refused = await Deployed(a_deployment(dep_package_slugs=("pandas-2",))).refusal(deployment_name="nightly")
-    assert "needs the dependency packages pandas-2: they are not supported yet" in str(refused)
+async def test_a_run_keeps_the_packages_that_its_deployment_named_at_its_launch() -> None:
+    world = Deployed(a_deployment(dep_package_slugs=("pandas-2", "acme/own")))
+    first = await world.launch()
+    assert first.dep_package_slugs == ("pandas-2", "acme/own")
+    world.deployments.records["acme", "nightly"] = a_deployment(dep_package_slugs=("other",))
+    world.runs.seed(replace(first, status=RunStatus.FAILED, active_since=None))
+    again = await world.done(retry(world.launcher, first.run_id))
+    assert again.dep_package_slugs == first.dep_package_slugs
+    assert (await world.launch()).dep_package_slugs == ("other",)
+
+
+async def test_a_run_of_a_bare_flow_has_no_packages() -> None:
+    assert (await Requesting().launch()).dep_package_slugs == ()
 
 
 async def test_a_deployment_of_a_version_that_was_retired_since_is_refused() -> None:
@@ -176,7 +189,7 @@ async def test_a_deployment_is_set_whole_with_the_time_of_setting() -> None:
     world = Deployed()
     await world.clock.advance(60)
     new = a_deployment(parameters={}, priority=None)
-    written = await world.done(set_deployment(world.launcher, new))
+    written = await world.done(set_deployment(world.launcher, world.packages, new))
     assert written == replace(new, updated_at=NOW + timedelta(seconds=60))
     assert world.deployments.records == {("acme", "nightly"): written}
 
@@ -185,7 +198,7 @@ async def test_a_parameter_that_the_flow_needs_may_be_left_to_the_orders() -> No
     flow = a_flow()
     needy = replace(flow, spec=replace(flow.spec, parameters=(ParameterSpec("day"), ParameterSpec("table"))))
     world = Deployed(None, needy)
-    await world.done(set_deployment(world.launcher, a_deployment(parameters={"table": "sales"})))
+    await world.done(set_deployment(world.launcher, world.packages, a_deployment(parameters={"table": "sales"})))
     with pytest.raises(RequestRefused, match="needs the parameter 'day'"):
         await world.launch()
     assert (await world.launch(parameters={"day": 1})).parameters == '{"table": "sales", "day": 1}'
@@ -209,6 +222,23 @@ async def test_a_parameter_that_the_flow_needs_may_be_left_to_the_orders() -> No
         pytest.param({"environment": {"DAGY_X": "1"}}, "extra_env_vars", "DAGY_X", id="a variable of ours"),
         pytest.param({"max_attempts": 0}, "max_attempts", "1 to 20", id="no attempt"),
         pytest.param({"priority": 10**9}, "priority", "1000000", id="a priority beyond all"),
+        pytest.param(
+            {"dep_package_slugs": ("pandas-3",)}, "dep_package_slugs", "did you mean 'pandas-2'?", id="unknown package"
+        ),
+        pytest.param(
+            {"dep_package_slugs": ("zzz",)}, "dep_package_slugs", "see `packages list`", id="no package like it"
+        ),
+        pytest.param({"dep_package_slugs": ("pandas-2",) * 2}, "dep_package_slugs", "twice", id="a package twice"),
+        pytest.param(
+            {"dep_package_slugs": ("globex/own",)},
+            "dep_package_slugs",
+            "belongs to organisation 'globex'",
+            id="another's",
+        ),
+        pytest.param(
+            {"dep_package_slugs": ("../x",)}, "dep_package_slugs", "must be a name", id="a slug that is a path"
+        ),
+        pytest.param({"dep_package_slugs": ("x",) * 21}, "dep_package_slugs", "more than 20", id="too many packages"),
     ],
 )
 async def test_what_no_order_could_launch_cannot_be_set(values: Mapping[str, Any], field: str, told: str) -> None:

@@ -1,10 +1,7 @@
 """A whole attempt, from claim to result: fakes outside, and a real flow engine that runs a small artifact."""
 
 import asyncio
-import hashlib
-import io
 import sys
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,20 +10,16 @@ import pytest
 from typing_extensions import override
 
 from dagy_control.errors import Permanent, Transient
-from dagy_control.kernel.clock import SystemClock
 from dagy_control.kernel.tasks import start_task
-from dagy_control.model.flow_templates import Json
-from dagy_control.model.flows import FlowRecord, FlowSpec, FlowStatus, Isolation, ParameterSpec, TaskSpec, TaskState
+from dagy_control.model.flows import FlowSpec, Isolation, ParameterSpec, TaskState
 from dagy_control.model.lifecycle import request_cancel
 from dagy_control.model.outcomes import EXIT_CLAIM_REFUSED, SHUTDOWN_MESSAGE
 from dagy_control.model.runs import FailureClass, ResultStatus, Run, RunStatus, applied
-from dagy_control.ports.flows import Artifacts
-from dagy_control.worker.run import Worker, WorkerPolicy, WorkerPorts
-from tests.builders import ARN, NOW, OTHER_ARN, ago, launching, running, writer_of
-from tests.fakes.flows import FakeArtifacts, FakeFlows, FakeResults
-from tests.fakes.runs import FakeRuns
+from tests.builders import ARN, NOW, OTHER_ARN, ago, launching, running
+from tests.fakes.flows import FakeArtifacts
 from tests.fakes.task_runs import FakeTaskRuns
 from tests.flows.running import until
+from tests.working import MODULE, URI, Working, a_flow, a_task
 
 SOURCE = b'''
 import pathlib, time
@@ -58,73 +51,17 @@ def spoil_own_folder():
     folder.rename(folder.with_name(folder.name + "-moved"))
     folder.write_text("in the way")
 '''
-URI = "s3://dagy-artifacts/etl.zip"
 
 
-def a_task(function: str, *args: Json, isolation: Isolation = Isolation.PROCESS, **values: Any) -> TaskSpec:
-    path = function if ":" in function else f"dagy_test_etl:{function}"
-    return TaskSpec(key=path.rpartition(":")[2], name="a", import_path=path, args=args, isolation=isolation, **values)
+class World(Working):
+    """One run of the flow above, and its worker."""
 
-
-def a_flow(*tasks: TaskSpec, parameters: tuple[ParameterSpec, ...] = ()) -> FlowSpec:
-    return FlowSpec(name="etl", version="1", import_path="dagy_test_etl:etl", tasks=tasks, parameters=parameters)
-
-
-def artifact_of(spec: FlowSpec) -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        archive.writestr("flow.json", spec.to_json())
-        archive.writestr("dagy_test_etl.py", SOURCE)
-    return buffer.getvalue()
-
-
-class World:
-    """One run that was launched, its flow and artifact, and its worker."""
-
-    def __init__(
-        self,
-        spec: FlowSpec,
-        run: Run | None = None,
-        *,
-        artifacts: Artifacts | None = None,
-        task_runs: FakeTaskRuns | None = None,
-        **policy: Any,
-    ) -> None:
-        data = artifact_of(spec)
-        self.clock = SystemClock()
-        self.runs = FakeRuns(run or launching())
-        self.task_runs = task_runs or FakeTaskRuns()
-        self.results = FakeResults()
-        self.artifacts = FakeArtifacts()
-        self.artifacts.objects[URI] = data
-        self.flows = FakeFlows(
-            FlowRecord(
-                org_id="acme",
-                flow_name="etl",
-                flow_version="1",
-                spec=spec,
-                import_path=spec.import_path,
-                artifact_s3_uri=URI,
-                artifact_sha256=hashlib.sha256(data).hexdigest(),
-                artifact_size_bytes=len(data),
-                status=FlowStatus.ACTIVE,
-                registered_at=NOW,
-            )
-        )
-        ports = WorkerPorts(self.runs, self.task_runs, self.flows, artifacts or self.artifacts, self.results)
-        settings = {"drain_s": 0.0, "stop_grace_s": 0.3, "max_concurrency": 1, **policy}
-        self.worker = Worker(ports, writer_of(self.runs, self.clock), self.clock, WorkerPolicy(**settings))
-
-    @property
-    def run(self) -> Run:
-        return self.runs.records["r1"]
+    def __init__(self, spec: FlowSpec, run: Run | None = None, **values: Any) -> None:
+        super().__init__(spec, {f"{MODULE}.py": SOURCE}, run, **values)
 
     async def work(self, attempt: int = 1) -> int:
         async with asyncio.timeout(60):
             return await self.worker.run(run_id="r1", attempt=attempt, task_arn=ARN)
-
-    def statuses(self) -> dict[str, str]:
-        return {key: row.status for (_, key), row in self.task_runs.records.items()}
 
 
 @pytest.fixture(autouse=True)
@@ -274,7 +211,7 @@ class BuggyArtifacts(FakeArtifacts):
     """Raises what no port may raise."""
 
     @override
-    async def download(self, uri: str, *, max_bytes: int) -> bytes:
+    async def download(self, uri: str, target: Path, *, max_bytes: int) -> str:
         raise ZeroDivisionError(f"{uri} {max_bytes}")
 
 
