@@ -10,10 +10,12 @@ from dagy_control.config import config_path
 from dagy_control.entrypoints import (
     config_commands,
     deployments_commands,
+    events_commands,
     flows_commands,
     local_commands,
     orphans_commands,
     packages_commands,
+    reconcile_commands,
     runs_commands,
     tables_commands,
 )
@@ -32,10 +34,12 @@ for commands in (
     deployments_commands,
     packages_commands,
     orphans_commands,
+    events_commands,
     tables_commands,
     config_commands,
 ):
     app.add_typer(commands.app)
+app.command()(reconcile_commands.reconcile)
 app.command()(local_commands.local)
 app.command()(local_commands.demo)
 

@@ -1,6 +1,6 @@
 """From Settings to the small frozen policies that the rooms are handed. The only place where a setting becomes behaviour."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dagy_control.adapters.session import ClientPolicy
 from dagy_control.config import Settings
@@ -31,6 +31,9 @@ IDLE_INTERVALS = 2
 """An empty queue is looked at half as often: a look costs sixteen queries."""
 DEAD_LETTERS_INTERVAL_S = 60.0
 """Seconds between two counts of the dead letters: nobody is in a hurry about them."""
+FORGOTTEN_AFTER_S = 3600.0
+LOOK_AGAIN_S = 5.0
+"""Seconds between the two looks of a pass by hand: DescribeTasks is eventually consistent by seconds."""
 PASS_SHARE = 0.8
 """The part of its interval over which a large reconciling pass is spread; the rest is for its writes, and for being late."""
 READ_SHARE = 0.75
@@ -193,10 +196,8 @@ def worker_environment(settings: Settings) -> dict[str, str]:
     return environment
 
 
-def reconcile_policy(
-    settings: Settings, *, max_runs: int | None = None, stale_threshold_s: float | None = None
-) -> ReconcilePolicy:
-    """All that reconciling is told; a command may override what its documented input names, and is not spread over a period."""
+def reconcile_policy(settings: Settings) -> ReconcilePolicy:
+    """All that reconciling is told."""
     reconciling = settings.reconciling
     budget = AWS_BUCKETS[Bucket.ECS_READ].rate_per_s * settings.aws.account_share * settings.aws.rate_scale
     return ReconcilePolicy(
@@ -204,8 +205,8 @@ def reconcile_policy(
         default_cluster=settings.ecs.cluster_arn or "",
         retry=retry_policy(settings),
         prices=price_table(settings),
-        max_runs=reconciling.max_runs if max_runs is None else max_runs,
-        stale_threshold_s=reconciling.stale_threshold_s if stale_threshold_s is None else stale_threshold_s,
+        max_runs=reconciling.max_runs,
+        stale_threshold_s=reconciling.stale_threshold_s,
         missing_grace_s=reconciling.missing_grace_s,
         start_timeout_s=reconciling.start_timeout_s,
         result_linger_s=reconciling.result_linger_s,
@@ -213,6 +214,26 @@ def reconcile_policy(
         pace=PacePolicy(spread_s=PASS_SHARE * reconciling.interval_s, calls_per_s=READ_SHARE * budget),
         max_missing_share=reconciling.max_missing_share,
         missing_share_min_tasks=reconciling.missing_share_min_tasks,
+    )
+
+
+def reconcile_policy_by_hand(
+    settings: Settings, *, max_runs: int, stale_threshold_s: float | None = None
+) -> ReconcilePolicy:
+    """All that a single pass by hand is told: it is not spread over a period, and looks twice at missing tasks itself.
+
+    Two looks seconds apart are less than two passes, so only a task whose launch is an hour old can be lost: by then ECS itself
+    forgets stopped tasks ("ECS API Reference, DescribeTasks": they are returned for at least an hour).
+    """
+    policy = reconcile_policy(settings)
+    grace_s = policy.missing_grace_s if settings.embedded_cloud else max(policy.missing_grace_s, FORGOTTEN_AFTER_S)
+    return replace(
+        policy,
+        max_runs=max_runs,
+        stale_threshold_s=policy.stale_threshold_s if stale_threshold_s is None else stale_threshold_s,
+        missing_grace_s=grace_s,
+        look_again_s=LOOK_AGAIN_S,
+        pace=PacePolicy(),
     )
 
 

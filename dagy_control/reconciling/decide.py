@@ -1,13 +1,13 @@
 """What a reconciling pass does with a chunk of running runs and what ECS says of their tasks. Pure."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from dagy_control.errors import Permanent
 from dagy_control.model.cost import PriceTable
 from dagy_control.model.failures import RetryPolicy
-from dagy_control.model.outcomes import Ending, Outcome, Sighting, judge
+from dagy_control.model.outcomes import MISSING_OBSERVATIONS_MIN, Ending, Outcome, Sighting, judge
 from dagy_control.model.runs import ActiveRun, RunStatus, StopCause, WorkerResult
 from dagy_control.model.tasks import SeenTask
 from dagy_control.reconciling.pacing import PacePolicy
@@ -17,7 +17,8 @@ from dagy_control.reconciling.pacing import PacePolicy
 class ReconcilePolicy:
     """All that reconciling is told by the configuration. Times in seconds.
 
-    `max_runs`: runs that one pass looks at, 0 for all. `max_missing_share`: a pass that finds more than this share of its tasks
+    `max_runs`: runs that one pass looks at, 0 for all. `look_again_s`: a pass that no other follows looks at the missing tasks
+    once more after so long; 0: the next pass does. `max_missing_share`: a pass that finds more than this share of its tasks
     newly lost looks at the wrong cluster or region; it ends none of them. It counts from `missing_share_min_tasks` tasks on.
     """
 
@@ -32,6 +33,7 @@ class ReconcilePolicy:
     result_linger_s: float = 120.0
     describe_concurrency: int = 4
     pace: PacePolicy = field(default_factory=PacePolicy)
+    look_again_s: float = 0.0
     max_missing_share: float = 0.5
     missing_share_min_tasks: int = 10
 
@@ -80,12 +82,14 @@ class ChunkPlan:
     """What to do with a chunk.
 
     `lost` are ends for want of any trace of the task: done only after the whole pass has been looked at, and not before S3 has
-    been asked for a result. `missing` counts them, and those missing that may yet appear.
+    been asked for a result. `missing` counts them, and those missing that may yet appear; of these, `unsure` lack only a second
+    look (told only to a pass that looks again).
     """
 
     ends: Sequence[End] = ()
     stops: Sequence[Stop] = ()
     lost: Sequence[End] = ()
+    unsure: Sequence[ActiveRun] = ()
     missing: int = 0
     unreadable: int = 0
 
@@ -119,6 +123,7 @@ def decide(snapshot: ChunkSnapshot, policy: ReconcilePolicy, now: datetime) -> C
     """The plan for one chunk. A run whose task lives, and on which nothing is on record, costs a few comparisons and no more."""
     ends: list[End] = []
     lost: list[End] = []
+    unsure: list[ActiveRun] = []
     stops: list[Stop] = []
     missing = unreadable = 0
     tasks, marked = snapshot.tasks, snapshot.unreadable
@@ -135,7 +140,9 @@ def decide(snapshot: ChunkSnapshot, policy: ReconcilePolicy, now: datetime) -> C
         missing += task is None
         if end.outcome.ending is not Ending.UNDECIDED:
             (lost if task is None else ends).append(end)
-    return ChunkPlan(ends, stops, lost, missing, unreadable)
+        elif task is None and policy.look_again_s > 0 and _lacks_a_look(end, policy, now):
+            unsure.append(run)
+    return ChunkPlan(ends, stops, lost, unsure, missing, unreadable)
 
 
 def _is_undisturbed(run: ActiveRun) -> bool:
@@ -163,6 +170,12 @@ def _judged(
         stored_result=stored_result,
     )
     return End(run, judge(sighting), task, stored_result, observations)
+
+
+def _lacks_a_look(end: End, policy: ReconcilePolicy, now: datetime) -> bool:
+    """Whether the missing task would count as lost if only it had been missed twice."""
+    again = judged_again(replace(end, observations=MISSING_OBSERVATIONS_MIN), end.run, policy, now)
+    return again is not None and again.ending is not Ending.UNDECIDED
 
 
 def judged_again(end: End, run: ActiveRun, policy: ReconcilePolicy, now: datetime) -> Outcome | None:

@@ -1,6 +1,6 @@
 """Reads running runs and their tasks, and writes what was decided. Through ports only."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from datetime import datetime
@@ -123,6 +123,12 @@ class ReconcilingEffects:
         return await retrying(
             lambda: self._tasks.describe(cluster, arns, priority=ReadPriority.RECONCILE), self._clock, key=arns[0]
         )
+
+    def chunks_of(self, runs: Sequence[ActiveRun], policy: ReconcilePolicy) -> Iterator[Chunk]:
+        """These runs in full calls, for a second look."""
+        gathered = Chunks(policy.default_cluster, DESCRIBE_MAX)
+        gathered.add(runs)
+        return gathered.rest()
 
     async def look_for_results(self, lost: Sequence[End]) -> ChunkSnapshot:
         """What the workers of lost tasks have left in S3. Asked last, and only of them: nothing else can tell how they ended."""

@@ -1,10 +1,13 @@
 """The reconciling loop: load, decide, apply, record; chunk by chunk, several under way."""
 
+from collections.abc import Sequence
+
 from dagy_control.errors import Permanent
 from dagy_control.kernel.bounded import consume_bounded
 from dagy_control.kernel.clock import Clock
 from dagy_control.kernel.telemetry import log
 from dagy_control.kernel.ticker import Tick
+from dagy_control.model.runs import ActiveRun
 from dagy_control.reconciling.chunks import Chunk
 from dagy_control.reconciling.decide import ChunkPlan, End, ReconcilePolicy, decide, why_held
 from dagy_control.reconciling.effects import ReconcilingEffects
@@ -56,11 +59,14 @@ class ReconcilingLoop:
         if self._turn_began is None:
             self._turn_began = began
         arc = self._rotation.arc(self.policy.max_runs) if self.policy.max_runs else None
-        work = _Pass(self.policy, self._effects, self._clock, tick, summary or PassSummary(), self._calls_before)
+        summary = PassSummary() if summary is None else summary
+        work = _Pass(self.policy, self._effects, self._clock, tick, summary, self._calls_before)
         self._effects.missing.begin_look()
         try:
             await work.look_at_all(arc)
+            await work.look_again()
             await work.end_lost(all_looked_at=arc is None or arc.reach >= 1.0)
+            summary.left_out = 0 if arc is None else arc.left_out
             if work.whole and (arc is None or self._rotation.advance(arc)):
                 self._effects.missing.end_turn()
                 self._true_as_of, self._turn_began = self._turn_began, None
@@ -99,6 +105,7 @@ class _Pass:
         self._began = clock.monotonic()
         self._gap_s = gap_s(expected_calls, policy.pace)
         self._lost: list[End] = []
+        self._unsure: list[ActiveRun] = []
         self._lost_count = 0
         self._looked_at = 0
 
@@ -111,6 +118,22 @@ class _Pass:
             name="reconcile",
             stop=self._cut_short,
         )
+
+    async def look_again(self) -> None:
+        """At the tasks that were missing, for a pass that no other follows: one look is not proof."""
+        if not self._unsure or self._cut_short():
+            return
+        await self._tick.drain.interrupt(self._clock.sleep(self._policy.look_again_s))
+        self._effects.missing.begin_look()
+        for chunk in self._effects.chunks_of(self._unsure, self._policy):
+            snapshot = None if self._cut_short() else await self._tick.drain.interrupt(self._effects.look(chunk))
+            if snapshot is None:
+                self.whole = False
+                return
+            plan = decide(snapshot, self._policy, self._clock.now())
+            self.summary.errors += plan.unreadable
+            self._keep_lost(plan.lost)
+            await self._carry_out(plan)
 
     async def end_lost(self, *, all_looked_at: bool) -> None:
         """End the runs of whose tasks there is no trace, unless that is too unlikely to be true or the pass was cut short."""
@@ -150,10 +173,14 @@ class _Pass:
         self.summary.errors += plan.unreadable
         self.summary.missing += plan.missing
         self._looked_at += len(chunk.runs) - plan.unreadable
-        self._lost_count += len(plan.lost)
-        self._lost.extend(plan.lost[: LOST_MAX - len(self._lost)])
+        self._keep_lost(plan.lost)
+        self._unsure.extend(plan.unsure[: LOST_MAX - len(self._unsure)])
         if plan.ends or plan.stops:
             await self._carry_out(plan)
+
+    def _keep_lost(self, lost: Sequence[End]) -> None:
+        self._lost_count += len(lost)
+        self._lost.extend(lost[: LOST_MAX - len(self._lost)])
 
     async def _carry_out(self, plan: ChunkPlan) -> None:
         ends, stops, errors = await self._effects.apply(plan, self._policy, self._cut_short)

@@ -15,7 +15,8 @@ class PassSummary:
     """One pass in figures: what the log line and the manual command show.
 
     `skipped_young`: running runs under the stale threshold, not looked at. `missing`: tasks that ECS did not show, young ones
-    too. `held`: why no lost run was ended, "" when nothing was held; not among the figures.
+    too. Not among the figures: `held`, why no lost run was ended ("" when nothing was held), and `left_out`, how many due runs a
+    bounded pass did not look at.
     """
 
     checked: int = 0
@@ -27,6 +28,7 @@ class PassSummary:
     by_outcome: Counts[str] = field(default_factory=Counts)
     duration_seconds: float = 0.0
     held: str = ""
+    left_out: int = 0
 
     def count_ends(self, ends: Sequence[End]) -> None:
         """Add written ends, by their class or status."""

@@ -30,11 +30,13 @@ class Arc:
         self._start = start
         self._size = size
         self._near: list[tuple[float, ActiveRun]] = []
-        self._whole = True
+        self._offered = 0
 
     def offer(self, runs: Iterable[ActiveRun]) -> None:
         """Consider these too."""
+        before = len(self._near)
         self._near.extend(((hashed_fraction(run.run_id) - self._start) % 1.0 or 1.0, run) for run in runs)
+        self._offered += len(self._near) - before
         if len(self._near) > 2 * self._size + SLACK:
             self._cut()
 
@@ -46,7 +48,12 @@ class Arc:
     @property
     def reach(self) -> float:
         """How much of the circle they cover: all of it when none was left out."""
-        return 1.0 if self._whole else self._near[-1][0]
+        return self._near[-1][0] if self.left_out else 1.0
+
+    @property
+    def left_out(self) -> int:
+        """How many runs were offered and not taken."""
+        return max(0, self._offered - self._size)
 
     @property
     def end(self) -> float:
@@ -55,9 +62,7 @@ class Arc:
 
     def _cut(self) -> None:
         self._near.sort(key=itemgetter(0))
-        if len(self._near) > self._size:
-            del self._near[self._size :]
-            self._whole = False
+        del self._near[self._size :]
 
 
 class Rotation:

@@ -206,12 +206,20 @@ def test_a_commands_own_options_override_the_scanners_settings(hours: float | No
 
 def test_a_commands_own_options_override_the_reconcilers_settings() -> None:
     settings = Settings(reconciling={"max_runs": 400})
-    by_hand = policies.reconcile_policy(settings, max_runs=50, stale_threshold_s=0)
-    assert (by_hand.max_runs, by_hand.stale_threshold_s) == (50, 0)
+    by_hand = policies.reconcile_policy_by_hand(settings, max_runs=50, stale_threshold_s=0)
+    assert (by_hand.max_runs, by_hand.stale_threshold_s, by_hand.pace.spread_s) == (50, 0, 0)
+    assert policies.reconcile_policy_by_hand(settings, max_runs=0).stale_threshold_s == 300
     assert (policies.reconcile_policy(settings).max_runs, policies.reconcile_policy(settings).stale_threshold_s) == (
         400,
         300,
     )
+
+
+@pytest.mark.parametrize(("embedded_cloud", "grace_s"), [(False, 3600), (True, 7)])
+def test_by_hand_a_task_is_lost_only_once_ecs_forgets_stopped_ones(embedded_cloud: bool, grace_s: float) -> None:
+    settings = Settings(embedded_cloud=embedded_cloud, reconciling={"missing_grace_s": 7 if embedded_cloud else 600})
+    policy = policies.reconcile_policy_by_hand(settings, max_runs=50)
+    assert (policy.missing_grace_s, policy.look_again_s) == (grace_s, 5)
 
 
 @pytest.mark.parametrize(("share", "calls_per_s"), [(1.0, 15.0), (0.5, 7.5)])

@@ -138,7 +138,7 @@ def test_what_is_not_known_is_left_alone(
     values: dict[str, Any], tasks: list[SeenTask], counted: tuple[int, int]
 ) -> None:
     decided = plan(running(), *tasks, **values)
-    assert decided == ChunkPlan([], [], [], *counted)
+    assert decided == ChunkPlan([], [], [], [], *counted)
 
 
 @pytest.mark.parametrize(

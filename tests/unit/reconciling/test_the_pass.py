@@ -367,3 +367,79 @@ async def test_a_failed_pass_lets_the_lag_grow() -> None:
     with pytest.raises(Transient):
         await world.reconcile()
     assert world.registry.get_sample_value("dagy_reconcile_lag_seconds") == 101
+
+
+# A pass that no other follows.
+
+
+async def test_a_pass_by_hand_looks_twice_and_ends_what_is_lost() -> None:
+    runs = many(20)
+    world = World(runs, [task_of(run) for run in runs[1:]], look_again_s=5)
+    summary = await world.reconcile()
+    assert (summary.checked, summary.missing, summary.by_outcome) == (20, 1, {"LOST": 1})
+    assert [len(arns) for _, arns in world.tasks.described] == [20, 1]
+    assert world.tasks.at == [0, 6], "the first look took a second"
+
+
+async def test_the_second_look_finds_what_the_first_did_not() -> None:
+    runs = many(20)
+    world = World(runs, [task_of(run) for run in runs[1:]], look_again_s=5)
+
+    async def shown_late() -> None:
+        await world.clock.sleep(3)
+        world.tasks.add(stopped(runs[0]))
+
+    appearing = asyncio.ensure_future(shown_late())  # noqa: TID251 - awaited below
+    summary = await world.reconcile()
+    await appearing
+    assert summary.by_outcome == {"USER_ERROR": 1}
+
+
+async def test_a_task_too_young_to_be_lost_is_not_looked_at_again() -> None:
+    world = World(many(20, for_s=1800), [], look_again_s=5, missing_grace_s=3600)
+    summary = await world.reconcile()
+    assert (summary.missing, world.ended(), world.clock.monotonic()) == (20, 0, 1001)
+
+
+async def test_two_looks_do_not_make_a_wrong_cluster_true() -> None:
+    runs = many(40)
+    world = World(runs, [task_of(run) for run in runs[:19]], look_again_s=5)
+    summary = await world.reconcile()
+    assert (summary.held, world.ended()) == ("21 of 40 tasks are missing: too many to be true", 0)
+
+
+async def test_a_pass_that_is_drained_between_its_looks_ends_nothing_that_is_lost() -> None:
+    world = World(many(2), [], look_again_s=500)
+    drain = Drain()
+
+    async def drained() -> None:
+        await world.clock.sleep(5)
+        drain.begin()
+
+    draining = asyncio.ensure_future(drained())  # noqa: TID251 - awaited below
+    summary = await world.reconcile(drain)
+    await draining
+    assert (summary.checked, summary.missing, world.ended(), world.clock.monotonic()) == (2, 2, 0, 1005)
+
+
+async def test_a_bounded_pass_says_how_many_due_runs_it_left_out() -> None:
+    runs = many(40)
+    world = World(runs, [task_of(run) for run in runs], max_runs=15)
+    assert (await world.reconcile()).left_out == 25
+
+
+async def test_what_a_failed_pass_has_done_is_in_the_summary_that_was_handed_in() -> None:
+    runs = many(150)
+    world = World(runs, [stopped(run) for run in runs], describe_concurrency=1)
+    described = world.tasks.describe
+
+    async def fails_later(*args: Any, **kwargs: Any) -> Described:
+        if world.tasks.described:
+            raise Transient("no")
+        return await described(*args, **kwargs)
+
+    summary = PassSummary()
+    world.tasks.describe = fails_later  # type: ignore[method-assign]  # every call but the first fails
+    with pytest.raises(Transient):
+        await world.clock.run(world.loop.reconcile(tick_at(world.clock), summary))
+    assert (summary.checked, summary.updated, world.ended()) == (100, 100, 100)
