@@ -25,6 +25,7 @@ from dagy_control.model.task_runs import TaskRun
 from dagy_control.requests.batch import BatchOutcome, launch_batch
 from dagy_control.requests.batch_file import BATCH_FILE_MAX_BYTES, read_batch
 from dagy_control.requests.cancel import cancel as cancel_run
+from dagy_control.requests.known_run import known_run
 from dagy_control.requests.listing import LOOKED_AT_MAX, Listing, list_batch
 from dagy_control.requests.orders import LaunchOrder
 from dagy_control.requests.refusals import RequestRefused
@@ -100,7 +101,8 @@ def retry(
 
     run = with_ports(config, work)
     if run.retry_of != run_id:
-        print(key_used_before(run), file=sys.stderr)
+        made = f"retry_of {run.retry_of or 'nothing'}, not {run_id}"
+        print(key_used_before(run, made), file=sys.stderr)
     _print_launched(run, as_json=as_json)
 
 
@@ -171,9 +173,7 @@ def show(run_id: str, config: ConfigOption = None, as_json: JsonOption = False) 
     """Show one run: its state, its story, its tasks, and what to do if it failed."""
 
     async def work(ports: Ports) -> tuple[Run, Sequence[TaskRun]]:
-        run = await ports.runs.get(run_id)
-        if run is None:
-            raise RequestRefused("run_id", f"there is no run {run_id}")
+        run = await known_run(ports.runs, run_id)
         return run, await ports.task_runs.of_run(run_id)
 
     run, task_runs = with_ports(config, work)

@@ -14,7 +14,7 @@ from rich.text import Text
 from dagy_control.model.runs import Run, RunStatus
 from dagy_control.model.stop_kinds import remedy_of
 from dagy_control.model.task_runs import TaskRun
-from dagy_control.requests.orders import LaunchOrder, is_answered_by
+from dagy_control.requests.orders import LaunchOrder, differences
 
 STATUS_COLOURS = {
     RunStatus.QUEUED: "cyan",
@@ -54,13 +54,14 @@ def run_page(run: Run, task_runs: Sequence[TaskRun]) -> Group:
 
 def replay_note(run: Run, order: LaunchOrder) -> str:
     """What to tell who gave the order and got the run that its idempotency key had made for something else; else ""."""
-    return "" if is_answered_by(order, run) else key_used_before(run)
+    others = differences(order, run)
+    return key_used_before(run, "; ".join(others)) if others else ""
 
 
-def key_used_before(run: Run) -> str:
+def key_used_before(run: Run, what: str) -> str:
     """What an idempotency key of somebody's made before."""
     return (
-        f"note: the key {run.idempotency_key!r} was used before, for {run.flow_name} with {run.parameters}: "
+        f"note: the key {run.idempotency_key!r} was used before, for {run.flow_name} with {what}: "
         "this is that run, nothing new is launched"
     )
 

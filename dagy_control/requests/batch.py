@@ -14,7 +14,7 @@ from dagy_control.requests.orders import (
     LaunchOrder,
     check_correlation_id,
     check_idempotency_key,
-    is_answered_by,
+    differences,
     read_order,
 )
 from dagy_control.requests.refusals import RequestRefused
@@ -64,7 +64,8 @@ async def launch_batch(
     `QueueFull` for one that the queue has no room for, counting also those of its orders that are on record already.
     """
     if not 1 <= len(items) <= BATCH_MAX:
-        raise RequestRefused("batch", f"a batch has 1 to {BATCH_MAX:,} orders, not {len(items):,}; split it")
+        hint = "; split it" if items else ""
+        raise RequestRefused("batch", f"a batch has 1 to {BATCH_MAX:,} orders, not {len(items):,}{hint}")
     _check_parent(parent_correlation_id)
     failures: dict[int, ItemFailure] = {}
     orders = _read(items, parent_correlation_id, defaults or {}, failures)
@@ -74,10 +75,10 @@ async def launch_batch(
     runs: dict[int, Run] = {}
     for (index, order), outcome in zip(orders, outcomes, strict=True):
         match outcome:
-            case Run() if is_answered_by(order, outcome):
-                runs[index] = outcome
+            case Run() if others := differences(order, outcome):
+                failures[index] = ItemFailure(index, "idempotency_key", _taken(outcome, others))
             case Run():
-                failures[index] = ItemFailure(index, "idempotency_key", _taken(outcome))
+                runs[index] = outcome
             case RequestRefused():
                 failures[index] = ItemFailure(index, outcome.field, str(outcome))
             case _:
@@ -164,8 +165,8 @@ def _ended(outcome: Outcome[tuple[int, LaunchOrder], Run]) -> Run | DagyError:
     raise outcome.error or AssertionError("neither a run nor an error")
 
 
-def _taken(run: Run) -> str:
+def _taken(run: Run, others: Sequence[str]) -> str:
     return (
-        f"its key was used before, for run {run.run_id} of flow {run.flow_name} with {run.parameters:.200}: "
+        f"its key was used before, for run {run.run_id} of flow {run.flow_name} with {'; '.join(others)}: "
         "give the changed batch another parent, or the order its own idempotency_key"
     )

@@ -5,14 +5,12 @@ from dagy_control.kernel.record_writer import RecordWriter
 from dagy_control.model.lifecycle import request_cancel
 from dagy_control.model.runs import ActiveRun, Run, RunChange
 from dagy_control.ports.runs import Runs
-from dagy_control.requests.refusals import RequestRefused
+from dagy_control.requests.known_run import known_run
 
 
 async def cancel(runs: Runs, writer: RecordWriter, clock: Clock, run_id: str) -> Run:
     """The run with the cancel on record, or as it was when it is over or being cancelled already: repeating is harmless."""
-    run = await runs.get(run_id)
-    if run is None:
-        raise RequestRefused("run_id", f"there is no run {run_id}")
+    run = await known_run(runs, run_id)
 
     def decide(current: ActiveRun) -> RunChange | ActiveRun:
         return request_cancel(current, now=clock.now(), by="request") or current

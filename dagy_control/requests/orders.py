@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, TypeVar
 
@@ -142,16 +142,32 @@ def _first(own: T | None, default: T | None) -> T | None:
     return default if own is None else own
 
 
-def is_answered_by(order: LaunchOrder, run: Run) -> bool:
-    """Whether the run is what the order asks for; False: its idempotency key had been used for something else before.
+def differences(order: LaunchOrder, run: Run) -> Sequence[str]:
+    """In which arguments the run is not what the order asks for, as `memory 512, not 8192`: its idempotency key had made it before.
 
-    Of a run by a deployment only the order's own parameters are compared: the deployment may have changed since.
+    What the order leaves open is not compared; of an order by a deployment, which may have changed since, neither are parameters
+    and variables that it does not name. The size only while the run has its first one: an attempt may have been given more.
     """
-    parameters = json.loads(run.parameters)
-    if order.deployment_name is not None:
-        own = {name: parameters[name] for name in order.parameters if name in parameters}
-        return order.deployment_name == run.deployment_name and own == dict(order.parameters)
-    return order.flow_name == run.flow_name and run.deployment_name is None and parameters == dict(order.parameters)
+    own = order.deployment_name is not None
+    parameters, variables = json.loads(run.parameters), run.environment
+    compared = [
+        ("deployment", run.deployment_name, order.deployment_name),
+        ("parameters", _named(parameters, order.parameters) if own else parameters, dict(order.parameters)),
+        ("variables", _named(variables, order.extra_env_vars) if own else variables, dict(order.extra_env_vars)),
+    ]
+    names = ["flow_name", "flow_version", "executor", "ephemeral_storage_gib", "priority", "max_attempts"]
+    if not run.infra_failures:
+        names += ["workload_profile", "cpu", "memory"]
+    compared += [(name, getattr(run, name), getattr(order, name)) for name in names if getattr(order, name) is not None]
+    return [f"{name} {_json(has)}, not {_json(asked)}" for name, has, asked in compared if has != asked]
+
+
+def _named(values: Mapping[str, T], names: Iterable[str]) -> dict[str, T]:
+    return {name: values[name] for name in names if name in values}
+
+
+def _json(value: object) -> str:
+    return f"{json.dumps(value, default=str):.200}"
 
 
 def _text(name: str, value: object) -> str:

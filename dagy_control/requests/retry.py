@@ -4,6 +4,7 @@ import json
 
 from dagy_control.model.flow_templates import Json
 from dagy_control.model.runs import Run
+from dagy_control.requests.known_run import known_run
 from dagy_control.requests.launch import Launcher
 from dagy_control.requests.orders import LaunchOrder
 from dagy_control.requests.refusals import RequestRefused
@@ -17,9 +18,7 @@ async def retry(launcher: Launcher, run_id: str, *, idempotency_key: str | None 
     its `retry_of`. Raises `RequestRefused`, having written nothing, for a run that is not over, and when executor, flow
     version or size are no longer to be had; `QueueFull` and `Transient` as `Launcher.submit` does.
     """
-    run = await launcher.ports.runs.get(run_id)
-    if run is None:
-        raise RequestRefused("run_id", f"there is no run {run_id}")
+    run = await known_run(launcher.ports.runs, run_id)
     if not run.status.is_terminal:
         raise RequestRefused(
             "run_id", f"run {run_id} is {run.status}: only a run that is over can be retried; cancel it first, or wait"

@@ -102,7 +102,7 @@ def test_a_key_that_was_used_for_something_else_is_noted() -> None:
     order = LaunchOrder(org_id=run.org_id, flow_name=run.flow_name, parameters={"day": "1"})
     assert replay_note(run, order) == ""
     other = replay_note(run, replace(order, parameters={"day": "2"}))
-    assert '\'nightly\' was used before, for etl with {"day": "1"}' in other
+    assert '\'nightly\' was used before, for etl with parameters {"day": "1"}, not {"day": "2"}: this is that run' in other
     assert replay_note(run, replace(order, flow_name="other")) != ""
 
 

@@ -145,6 +145,16 @@ async def test_the_same_batch_again_launches_nothing() -> None:
     assert len(world.runs.records) == 50
 
 
+async def test_an_order_that_was_changed_after_its_launch_is_told_what_its_run_has_instead() -> None:
+    world = Batching()
+    await world.batch([*orders(1), {**orders(1)[0], "memory": 2048}])
+    outcome = await world.batch([*orders(1), {**orders(1)[0], "memory": 4096}])
+    assert list(outcome.runs) == [0]
+    (failure,) = outcome.failures
+    assert (failure.index, failure.field) == (1, "idempotency_key")
+    assert "with memory 2048, not 4096: give the changed batch another parent" in failure.message
+
+
 async def test_another_parent_is_another_batch() -> None:
     world = Batching()
     await world.batch(orders(5))

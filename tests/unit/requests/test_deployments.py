@@ -14,7 +14,7 @@ from dagy_control.model.flows import FlowStatus, ParameterSpec
 from dagy_control.model.runs import RunStatus
 from dagy_control.requests.batch import launch_batch
 from dagy_control.requests.deployments import delete_deployment, set_deployment
-from dagy_control.requests.orders import LaunchOrder, is_answered_by
+from dagy_control.requests.orders import LaunchOrder, differences
 from dagy_control.requests.refusals import RequestRefused
 from dagy_control.requests.retry import retry
 from tests.builders import NOW
@@ -179,7 +179,7 @@ async def test_a_batch_may_name_deployments_and_reads_each_once() -> None:
 )
 async def test_whether_a_run_is_what_was_asked_for(order: Mapping[str, Any], answered: bool) -> None:
     run = await Deployed().launch()
-    assert is_answered_by(LaunchOrder(org_id="acme", **order), run) is answered
+    assert (not differences(LaunchOrder(org_id="acme", **order), run)) is answered
 
 
 # Set and deleted.

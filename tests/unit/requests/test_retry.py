@@ -126,10 +126,15 @@ async def test_a_run_that_is_not_over_is_refused_with_its_status(run: Run) -> No
     assert str(refused) == f"run r1 is {run.status}: only a run that is over can be retried; cancel it first, or wait"
 
 
-async def test_a_run_that_does_not_exist_is_refused_by_its_id() -> None:
+@pytest.mark.parametrize(
+    ("run_id", "told"),
+    [("r9", "there is no run r9"), ("", "the run id is empty: say which run")],
+    ids=["unknown", "an unset variable"],
+)
+async def test_a_run_that_does_not_exist_is_refused_by_its_id(run_id: str, told: str) -> None:
     world = Requesting()
-    with pytest.raises(RequestRefused, match="there is no run r9"):
-        await world.done(retry(world.launcher, "r9"))
+    with pytest.raises(RequestRefused, match=told):
+        await world.done(retry(world.launcher, run_id))
 
 
 @pytest.mark.parametrize(
