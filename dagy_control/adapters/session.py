@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from types_aiobotocore_dynamodb import DynamoDBClient
     from types_aiobotocore_ecs import ECSClient
     from types_aiobotocore_s3 import S3Client
+    from types_aiobotocore_sns import SNSClient
     from types_aiobotocore_sqs import SQSClient
 
 LONG_POLL_MAX_S = 20
@@ -32,6 +33,7 @@ class Service(StrEnum):
     DYNAMODB = "dynamodb"
     ECS = "ecs"
     S3 = "s3"
+    SNS = "sns"
     SQS = "sqs"
 
 
@@ -103,6 +105,12 @@ class AwsClients:
     def s3(self) -> "S3Client":
         """The S3 client."""
         client: S3Client = self._client(Service.S3)
+        return client
+
+    @property
+    def sns(self) -> "SNSClient":
+        """The SNS client."""
+        client: SNSClient = self._client(Service.SNS)
         return client
 
     @property

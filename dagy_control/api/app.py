@@ -8,6 +8,7 @@ from fastapi.responses import JSONResponse
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
+from dagy_control.api.scans import ScanDoor, add_scan_route
 from dagy_control.kernel.health import Health, HealthReport
 
 Triggers = Mapping[str, Callable[[], None]]
@@ -15,8 +16,10 @@ Triggers = Mapping[str, Callable[[], None]]
 NO_TRIGGERS: Triggers = MappingProxyType({})
 
 
-def create_app(*, registry: CollectorRegistry, health: Health, triggers: Triggers = NO_TRIGGERS) -> FastAPI:
-    """The application: `/metrics`, `/healthz`, `/readyz`, an index, and one trigger per loop in `triggers`, if any.
+def create_app(
+    *, registry: CollectorRegistry, health: Health, triggers: Triggers = NO_TRIGGERS, scans: ScanDoor | None = None
+) -> FastAPI:
+    """The application: `/metrics`, `/healthz`, `/readyz`, an index, one trigger per loop in `triggers`, and `/orphans/scan`, if any.
 
     Routes are coroutines on purpose: what they read belongs to the event loop's thread. FastAPI's `/docs` and `/redoc` are
     off, because they load scripts from public CDNs.
@@ -26,7 +29,7 @@ def create_app(*, registry: CollectorRegistry, health: Health, triggers: Trigger
     @app.get("/", summary="What is here")
     async def index() -> dict[str, list[str]]:
         paths = ["/metrics", "/healthz", "/readyz", *(f"/loops/{name}/trigger" for name in triggers)]
-        return {"paths": paths}
+        return {"paths": [*paths, *(["/orphans/scan"] if scans is not None else [])]}
 
     @app.get("/metrics", summary="Prometheus metrics, as text or OpenMetrics by the Accept header")
     async def metrics(request: Request) -> Response:
@@ -43,6 +46,8 @@ def create_app(*, registry: CollectorRegistry, health: Health, triggers: Trigger
 
     if triggers:
         _add_triggers(app, triggers)
+    if scans is not None:
+        add_scan_route(app, scans)
     return app
 
 

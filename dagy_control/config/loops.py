@@ -174,7 +174,9 @@ class RuntimeLimit(Section):
     @model_validator(mode="after")
     def _names_tasks(self) -> "RuntimeLimit":
         if (self.flow is None) == (self.tag is None) or (self.tag is None) != (self.value is None):
-            raise PydanticCustomError("runtime_limit", "needs either flow, or tag and value: it says whose tasks it is for")
+            raise PydanticCustomError(
+                "runtime_limit", "needs either flow, or tag and value: it says whose tasks it is for"
+            )
         return self
 
 
@@ -255,7 +257,14 @@ class ApiSettings(Section):
     """Address to listen on. All of them by default, because a container's own address is not known before."""
     port: Count = Field(9464, ge=0, le=65535, json_schema_extra=RESTART)
     """TCP port to listen on. 0: any free one, which is logged."""
-    token: str | None = Field(None, min_length=16, max_length=1024, repr=False, json_schema_extra=RESTART)
+    token: str | None = Field(
+        None,
+        min_length=16,
+        max_length=1024,
+        repr=False,
+        examples=["what-openssl-rand-hex-32-prints"],
+        json_schema_extra=RESTART,
+    )
     """The bearer token that requests with effects need. Unset: over HTTP nothing can be stopped.
 
     Better by DAGY_API__TOKEN than in the file."""

@@ -48,7 +48,7 @@ def example_toml() -> str:
     for group in groups():
         if group.name:
             lines += ["", "", *_comment(group.description), f"[{group.name}]"]
-        for setting in sorted(group.settings, key=lambda each: each.kind in (Kind.TABLE, Kind.TABLES)):
+        for setting in sorted(group.settings, key=_has_tables):
             lines += ["", *_comment(setting.description), *_comment(_facts(setting)), *_assignment(setting)]
     return "\n".join(lines) + "\n"
 
@@ -67,6 +67,11 @@ def reference_markdown() -> str:
         f"## Variables that are no settings\n\n{ignored}: the path of the file, and what the worker is told about its run.\n"
     )
     return "\n".join(parts)
+
+
+def _has_tables(setting: Setting) -> bool:
+    """Whether its default is written as tables: in TOML these end the section's own lines."""
+    return setting.kind in (Kind.TABLE, Kind.TABLES) and bool(setting.default)
 
 
 def _facts(setting: Setting) -> str:
@@ -96,7 +101,7 @@ def _assignment(setting: Setting) -> Iterator[str]:
         case Kind.TABLE:
             yield f"[{setting.key}]"
             yield from (f"{name} = {toml_value(value)}" for name, value in setting.default.items())
-        case Kind.TABLES:
+        case Kind.TABLES if setting.default:
             for index, entry in enumerate(setting.default):
                 yield f"[[{setting.key}]]"
                 yield from _entry(setting, entry, commented=index == 0)
@@ -141,7 +146,9 @@ def _default(setting: Setting) -> str:
         return "required"
     if setting.default is None:
         return "unset"
-    return "two tables" if setting.kind is Kind.TABLES else f"`{_cell(toml_value(setting.default))}`"
+    return (
+        "two tables" if setting.kind is Kind.TABLES and setting.default else f"`{_cell(toml_value(setting.default))}`"
+    )
 
 
 def _meaning(setting: Setting) -> str:
@@ -150,7 +157,7 @@ def _meaning(setting: Setting) -> str:
         facts.append(f"Safe minimum: {setting.safe_minimum}.")
     if others := [name for name in names_of(setting.path) if name != setting.variable]:
         facts.append(f"Also {', '.join(f'`{name}`' for name in others)}.")
-    if setting.kind is Kind.TABLES:
+    if setting.kind is Kind.TABLES and setting.default:
         facts.append(f"Default: {', '.join(_state_tables(setting))}.")
     if setting.restart:
         facts.append("**Restart.**")

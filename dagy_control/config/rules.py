@@ -34,6 +34,7 @@ def find_violations(settings: "Settings") -> tuple[Violation, ...]:
         *_distinct(settings, "tables", tuple(type(settings.tables).model_fields)),
         *_distinct(settings, "storage", ("result_prefix", "artifact_prefix")),
         *_state_table_names(settings),
+        *_alert_topic(settings),
     )
 
 
@@ -168,3 +169,13 @@ def _state_table_names(settings: "Settings") -> Iterator[Violation]:
                 f"two of them have the {attribute} '{value}': {why}",
                 f"give each its own {attribute}",
             )
+
+
+def _alert_topic(settings: "Settings") -> Iterator[Violation]:
+    if settings.orphans.alert_publisher and settings.orphans.alert_topic_arn is None:
+        yield Violation(
+            ("orphans", "alert_topic_arn"),
+            (("orphans", "alert_publisher"),),
+            "is not set, and orphans.alert_publisher is on",
+            "name the topic, or switch alert_publisher off",
+        )

@@ -46,10 +46,10 @@ def errors_as_sentences() -> Iterator[None]:
         raise typer.Exit(EXIT_REFUSED) from None
     except Transient as error:
         print(f"error: {error}; nothing is wrong with the request, try again", file=sys.stderr)
-        raise typer.Exit(EXIT_UNAVAILABLE) from None
+        raise typer.Exit(exit_code_of(error)) from None
     except DagyError as error:
         print(f"error: {error}", file=sys.stderr)
-        raise typer.Exit(EXIT_UNAVAILABLE if isinstance(error, QueueFull) else EXIT_REFUSED) from None
+        raise typer.Exit(exit_code_of(error)) from None
 
 
 def read_settings(config: Path | None) -> Settings:
@@ -58,14 +58,23 @@ def read_settings(config: Path | None) -> Settings:
 
 
 def with_ports(config: Path | None, work: Callable[[Ports], Awaitable[T]]) -> T:
-    """Run a command's work with everything outside at hand; quiet logs, a small share of the account's API budget."""
+    """Run a command's work with everything outside at hand; its errors become sentences."""
+    with errors_as_sentences():
+        return run_with_ports(read_settings(config), work)
+
+
+def run_with_ports(settings: Settings, work: Callable[[Ports], Awaitable[T]]) -> T:
+    """The same for a command that tells of its errors itself; quiet logs, a small share of the account's API budget."""
 
     async def run() -> T:
         async with open_ports(settings, share=COMMAND_SHARE) as ports:
             return await work(ports)
 
-    with errors_as_sentences():
-        settings = read_settings(config)
-        with redirect_stdout(sys.stderr):  # where the handler then writes: standard output is for the command's answer
-            configure_logging(level="ERROR", json=False)
-        return asyncio.run(run())
+    with redirect_stdout(sys.stderr):  # where the handler then writes: standard output is for the command's answer
+        configure_logging(level="ERROR", json=False)
+    return asyncio.run(run())
+
+
+def exit_code_of(error: DagyError) -> int:
+    """Whether the same command may work later."""
+    return EXIT_UNAVAILABLE if isinstance(error, Transient | QueueFull) else EXIT_REFUSED

@@ -3,7 +3,7 @@
 import asyncio
 import platform
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -17,10 +17,10 @@ from dagy_control.api.server import ApiServer
 from dagy_control.config import ConfigText, Loaded, Settings, load_with_sources, read_bytes
 from dagy_control.entrypoints.live import LiveLoop, LiveProcess, RunningLoop, check_servable
 from dagy_control.entrypoints.policies import (
+from dagy_control.entrypoints.orphan_scans import HttpScans, orphan_loop
     event_policy,
     launch_policy,
     loop_plans,
-    orphan_policy,
     reconcile_policy,
 )
 from dagy_control.entrypoints.reloading import ConfigMetrics, FileSource, Reloader
@@ -28,7 +28,8 @@ from dagy_control.entrypoints.wiring import Ports, open_ports
 from dagy_control.events.effects import EventEffects
 from dagy_control.events.loop import DeadLetterLoop, EventLoop
 from dagy_control.events.metrics import EventMetrics
-from dagy_control.kernel.clock import SystemClock
+from dagy_control.kernel.clock import Clock, SystemClock
+from dagy_control.kernel.drain import Drain
 from dagy_control.kernel.health import Health
 from dagy_control.kernel.lag import LoopLag
 from dagy_control.kernel.leases import LeaseHolder, LeaseKeeper, LeaseMetrics
@@ -38,9 +39,7 @@ from dagy_control.kernel.ticker import Loop, Ticker
 from dagy_control.launching.effects import LaunchingEffects
 from dagy_control.launching.loop import LaunchingLoop
 from dagy_control.launching.metrics import LaunchingMetrics
-from dagy_control.orphans.effects import OrphanEffects
 from dagy_control.orphans.loop import OrphanLoop
-from dagy_control.orphans.metrics import OrphanMetrics
 from dagy_control.reconciling.effects import ReconcilingEffects
 from dagy_control.reconciling.loop import ReconcilingLoop
 from dagy_control.reconciling.metrics import ReconcilingMetrics
@@ -104,7 +103,8 @@ async def _serve(loaded: Loaded, text: ConfigText | None, environ: Mapping[str, 
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reloader.request)
         _register_readiness(health, ports, settings)
         if settings.api.enabled:
-            app = create_app(registry=registry, health=health)
+            scans = _http_scans(settings, running, clock, supervisor)
+            app = create_app(registry=registry, health=health, scans=scans.door() if scans else None)
             server = ApiServer(app, settings.api.host, settings.api.port)
             supervisor.add("http", server.run, stage=STAGE_HTTP)
         _log.info("Started", event_type="STARTED", version=__version__, cluster=settings.ecs.cluster_arn)
@@ -168,6 +168,16 @@ def lease_name(settings: Settings, loop: Loop) -> str:
 def _lease_keeper(
     settings: Settings, ports: Ports, registry: CollectorRegistry, health: Health, supervisor: Supervisor
 ) -> LeaseKeeper | None:
+def _http_scans(
+    settings: Settings, running: Sequence[RunningLoop], clock: Clock, supervisor: Supervisor
+) -> HttpScans | None:
+    """Scans on request, by the loop's own code and settings, whether or not it ticks here; None without a cluster."""
+    drain = Drain()
+    supervisor.on_drain(drain.begin)
+    loop = next((each.loop for each in running if isinstance(each.loop, OrphanLoop)), None)
+    return HttpScans(loop, clock, drain, token=settings.api.token) if loop else None
+
+
     """What keeps the leases of the loops; None when they are off: then every replica runs every loop.
 
     The event loops need none (`events/loop.py`), and neither do commands run by hand: leases only save effort.
@@ -184,20 +194,6 @@ def _lease_keeper(
     health.register_ready("leases", keeper.ready)
     supervisor.add("leases", keeper.run, stage=STAGE_LEASES)
     return keeper
-
-
-def orphan_loop(
-    settings: Settings,
-    ports: Ports,
-    registry: CollectorRegistry,
-    *,
-    dry_run: bool | None = None,
-    max_runtime_hours: float | None = None,
-) -> OrphanLoop:
-    """The orphan scanner, for the daemon and for the command alike."""
-    effects = OrphanEffects(ports.runs, ports.tasks, ports.state_tables, ports.suspicions, ports.writer, ports.clock)
-    policy = orphan_policy(settings, dry_run=dry_run, max_runtime_hours=max_runtime_hours)
-    return OrphanLoop(policy, effects, OrphanMetrics(registry), ports.clock)
 
 
 def _register_readiness(health: Health, ports: Ports, settings: Settings) -> None:

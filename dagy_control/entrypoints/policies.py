@@ -16,8 +16,8 @@ from dagy_control.model.failures import RetryPolicy
 from dagy_control.model.lifecycle import LaunchRetryPolicy
 from dagy_control.model.resources import TaskSize
 from dagy_control.model.runs import FailureClass
-from dagy_control.orphans.criteria import Criteria, StateTable
-from dagy_control.orphans.decide import OrphanPolicy
+from dagy_control.orphans.criteria import Criteria, RuntimeLimit, StateTable
+from dagy_control.orphans.decide import AlertPolicy, OrphanPolicy
 from dagy_control.reconciling.decide import ReconcilePolicy
 from dagy_control.reconciling.pacing import PacePolicy
 from dagy_control.requests.executors import Executor
@@ -42,6 +42,10 @@ DEADLINE_INTERVALS = 20
 DEADLINE_MIN_S = 300.0
 DEADLINE_MAX_S = 3600.0
 """A tick is hung after 20 of its intervals, between 5 minutes and an hour: a full queue at AWS's rate takes minutes, not hours."""
+
+SUSPICION_LIFE_MIN_S = 3600.0
+SUSPICION_LIFE_INTERVALS = 3
+"""A suspicion lives for three scans, and for an hour at least: people scan by hand less often than the loop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,10 +252,8 @@ def event_policy(settings: Settings) -> EventPolicy:
     )
 
 
-def orphan_policy(
-    settings: Settings, *, dry_run: bool | None = None, max_runtime_hours: float | None = None
-) -> OrphanPolicy:
-    """All that the orphan scanner is told; a command may override what its documented input names."""
+def orphan_policy(settings: Settings) -> OrphanPolicy:
+    """All that the orphan scanner is told."""
     orphans = settings.orphans
     tables = tuple(
         StateTable(
@@ -273,14 +275,25 @@ def orphan_policy(
         criteria=Criteria(
             installation=settings.installation,
             state_tables=tables,
-            max_runtime_hours=orphans.max_runtime_hours if max_runtime_hours is None else max_runtime_hours,
+            max_runtime_hours=orphans.max_runtime_hours,
             grace_s=orphans.grace_s,
+            families=frozenset(orphans.families),
+            runtime_limits=tuple(
+                RuntimeLimit(hours=each.hours, flow=each.flow, tag=each.tag or "", value=each.value or "")
+                for each in orphans.runtime_limits
+            ),
+            keep_tag=orphans.keep_tag,
         ),
-        dry_run=orphans.dry_run if dry_run is None else dry_run,
+        dry_run=orphans.dry_run,
         max_stops_per_scan=orphans.max_stops_per_scan,
         max_stop_share=orphans.max_stop_share,
         min_running_for_share=orphans.min_running_for_share,
         scan_timeout_s=orphans.scan_timeout_s,
+        suspicion_life_s=max(SUSPICION_LIFE_MIN_S, SUSPICION_LIFE_INTERVALS * orphans.interval_s),
+        switched_off=tuple(each.name for each in orphans.state_tables if not each.table),
+        alerts=AlertPolicy(
+            topic_arn=orphans.alert_topic_arn if orphans.alert_publisher else None, repeat_s=orphans.alert_repeat_s
+        ),
     )
 
 

@@ -54,16 +54,20 @@ class OrphanLoop:
         await self.scan(tick)
         return None
 
-    async def scan(self, tick: Tick, *, policy: OrphanPolicy | None = None, manual: bool = False) -> dict[str, Any]:
-        """One scan, and its documented report. `policy`: another one than the loop's. `manual`: somebody asked for it.
+    async def scan(
+        self, tick: Tick, *, policy: OrphanPolicy | None = None, alert: bool | None = None
+    ) -> dict[str, Any]:
+        """One scan, and its documented report. `policy`: another one than the loop's.
+
+        `alert`: whether to alert of orphans; None, as the loop does: when they are others than last time, and once in a while.
 
         Raises `Transient` when records are not read within `scan_timeout_s`, or when the drain begins meanwhile, and whatever the
         listing raises: then nothing was judged and nothing stopped.
         """
         async with self._scanning:
-            return await self._scan(tick, policy or self.policy, manual=manual)
+            return await self._scan(tick, policy or self.policy, alert=alert)
 
-    async def _scan(self, tick: Tick, policy: OrphanPolicy, *, manual: bool) -> dict[str, Any]:
+    async def _scan(self, tick: Tick, policy: OrphanPolicy, *, alert: bool | None) -> dict[str, Any]:
         self._warn_of_switched_off(policy)
         try:
             snapshot = await tick.drain.interrupt(self._load(policy, tick))
@@ -75,7 +79,7 @@ class OrphanLoop:
         stops = await self._effects.apply(plan, policy, lambda: tick.stopping)
         self._metrics.record(plan, stopped=stops.stopped, failed=stops.failed)
         _say(plan, policy, stops)
-        await self._tell(plan, policy, stops, manual=manual)
+        await self._tell(plan, policy, stops, alert=alert)
         return scan_report(plan, policy, stops.stopped)
 
     async def _load(self, policy: OrphanPolicy, tick: Tick) -> ScanSnapshot:
@@ -83,12 +87,12 @@ class OrphanLoop:
             self._clock, policy.scan_timeout_s, self._effects.load(policy, tick.now), name="orphan scan"
         )
 
-    async def _tell(self, plan: ScanPlan, policy: OrphanPolicy, stops: Stops, *, manual: bool) -> None:
+    async def _tell(self, plan: ScanPlan, policy: OrphanPolicy, stops: Stops, *, alert: bool | None) -> None:
         """Alert, where there is somebody to alert. A topic that cannot be reached is tried again by the next scan."""
         topic_arn, now = policy.alerts.topic_arn, self._clock.now()
-        if not plan.orphans and not plan.unread and not plan.cut:
+        if alert is None and not plan.orphans and not plan.unread and not plan.cut:
             self._told = None
-        due = bool(plan.orphans) if manual else is_due(plan, policy, self._told, now)
+        due = is_due(plan, policy, self._told, now) if alert is None else alert and bool(plan.orphans)
         if self._alerts is None or topic_arn is None or not due:
             return
         try:
@@ -98,7 +102,7 @@ class OrphanLoop:
             _log.warning("orphan alert not sent", topic_arn=topic_arn, error=str(error))
             return
         self._metrics.alerted(sent=True)
-        if not manual:
+        if alert is None:
             self._told = Told(about(plan, policy), now)
 
     def _warn_of_switched_off(self, policy: OrphanPolicy) -> None:

@@ -3,60 +3,13 @@
 import asyncio
 import signal
 import socket
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from typing import Any
 
-import aiohttp
 import pytest
 
-from dagy_control.api.app import NO_TRIGGERS, Triggers, create_app
-from dagy_control.api.server import ApiServer
 from dagy_control.errors import Permanent
 from dagy_control.kernel.clock import SystemClock
-from dagy_control.kernel.drain import Drain
-from dagy_control.kernel.health import Health
-from dagy_control.kernel.telemetry import LoopMetrics, new_registry
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What came back."""
-
-    status: int
-    text: str
-    json: Any
-    headers: dict[str, str]
-
-
-class Bench:
-    """A served application, and a client for it."""
-
-    def __init__(self, triggers: Triggers = NO_TRIGGERS, *, host: str = "127.0.0.1", port: int = 0) -> None:
-        self.registry = new_registry()
-        self.health = Health(SystemClock())
-        self.drain = Drain()
-        app = create_app(registry=self.registry, health=self.health, triggers=triggers)
-        self.server = ApiServer(app, host, port)
-
-    @asynccontextmanager
-    async def serving(self) -> AsyncIterator[None]:
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self.server.run(self.drain))
-            while self.server.port == 0:
-                await SystemClock().sleep(0)
-            yield
-            self.drain.begin()
-
-    async def ask(self, path: str, *, method: str = "GET", **headers: str) -> Answer:
-        url = f"http://127.0.0.1:{self.server.port}{path}"
-        async with aiohttp.ClientSession() as session, session.request(method, url, headers=headers) as response:
-            text = await response.text()
-            json = await response.json() if response.content_type == "application/json" else None
-            return Answer(
-                response.status, text, json, {name.lower(): value for name, value in response.headers.items()}
-            )
+from dagy_control.kernel.telemetry import LoopMetrics
+from tests.unit.api.bench import Bench
 
 
 async def test_metrics_come_as_text_by_default_and_as_openmetrics_when_asked_for() -> None:

@@ -101,7 +101,12 @@ def _some_text(path: tuple[str, ...]) -> str:
     setting = settings_by_path()[path]
     value = setting.example if setting.default is None else setting.default
     if isinstance(value, list) and not value:
-        return {"subnets": "subnet-a", "security_groups": "sg-a"}[path[-1]]
+        return {
+            "subnets": "subnet-a",
+            "security_groups": "sg-a",
+            "families": "batch-jobs",
+            "runtime_limits": '[{"flow": "etl", "hours": 48}]',
+        }[path[-1]]
     return (
         value
         if isinstance(value, str)

@@ -21,6 +21,8 @@ LAUNCHABLE = {
     "security_groups": ["sg-1"],
 }
 
+TOPIC = "arn:aws:sns:us-east-1:123456789012:alerts"
+
 READ_ELSEWHERE: Mapping[str, tuple[str, str]] = {
     "events.dead_letter_queue_url": ("control.py", "an address: the adapter is opened on it"),
     "events.queue_url": ("control.py", "an address: the adapter is opened on it"),
@@ -46,6 +48,7 @@ def settings_with(path: str, value: object) -> Settings:
         "aws": {"read_timeout_s": 0.5 if section == "launching" else 30.0},
         "events": {"wait_s": 0, "queue_url": "https://sqs/queue"},
         "ecs": LAUNCHABLE,
+        "orphans": {"alert_topic_arn": TOPIC, "alert_publisher": name == "alert_topic_arn" and value is not None},
     }
     roomy[section] = {**roomy.get(section, {}), name: value}
     return Settings(embedded_cloud=True, **roomy)  # type: ignore[arg-type]  # pydantic reads the sections
@@ -55,11 +58,13 @@ def another_value(path: str) -> Settings:
     """Valid settings that differ from the default in this one."""
     section, name = path.split(".")
     value = getattr(getattr(Settings(), section), name)
-    candidates: list[Any] = [5, "https://sqs/other", Path("/srv/work"), "other"]
+    candidates: list[Any] = [5, "https://sqs/other", Path("/srv/work"), "other", TOPIC]
     if isinstance(value, bool):
         candidates = [not value]
     elif isinstance(value, int | float):
         candidates = [value + 1, value / 2 or 50, value - 1, value * 2]
+    elif value == ():
+        candidates = [["some-family"], [{"flow": "etl", "hours": 48}]]
     elif isinstance(value, tuple) and isinstance(value[0], str):
         candidates = [list(value[1:])]
     elif isinstance(value, tuple):
@@ -195,15 +200,6 @@ def test_a_flows_own_variable_with_the_scanners_name_does_not_keep_its_worker_fr
     assert load_settings(None, kept).tables.runs == "RUNS_2"
 
 
-@pytest.mark.parametrize("hours", [None, 2.5])
-@pytest.mark.parametrize("dry_run", [None, True, False])
-def test_a_commands_own_options_override_the_scanners_settings(hours: float | None, dry_run: bool | None) -> None:
-    settings = Settings(orphans={"dry_run": False, "max_runtime_hours": 9})
-    policy = policies.orphan_policy(settings, dry_run=dry_run, max_runtime_hours=hours)
-    assert policy.dry_run is (False if dry_run is None else dry_run)
-    assert policy.criteria.max_runtime_hours == (9 if hours is None else hours)
-
-
 def test_a_commands_own_options_override_the_reconcilers_settings() -> None:
     settings = Settings(reconciling={"max_runs": 400})
     by_hand = policies.reconcile_policy_by_hand(settings, max_runs=50, stale_threshold_s=0)
@@ -228,8 +224,20 @@ def test_a_large_pass_leaves_a_quarter_of_the_steady_read_rate_to_others(share: 
     assert (pace.calls_per_s, pace.spread_s) == (calls_per_s, 48.0)
 
 
-def test_a_state_table_without_a_name_is_switched_off() -> None:
-    assert policies.orphan_policy(Settings()).criteria.state_tables == ()
+def test_a_state_table_without_a_name_is_switched_off_and_known_to_be() -> None:
+    policy = policies.orphan_policy(Settings())
+    assert (policy.criteria.state_tables, policy.switched_off) == ((), ("retraining", "trading"))
+
+
+@pytest.mark.parametrize(("interval_s", "life_s"), [(300, 3600), (7200, 21600)])
+def test_a_suspicion_lives_for_three_scans_and_an_hour_at_least(interval_s: float, life_s: float) -> None:
+    assert policies.orphan_policy(Settings(orphans={"interval_s": interval_s})).suspicion_life_s == life_s
+
+
+@pytest.mark.parametrize(("on", "told"), [(True, TOPIC), (False, None)])
+def test_nobody_is_alerted_unless_the_alert_publisher_is_on(on: bool, told: str | None) -> None:
+    settings = Settings(orphans={"alert_publisher": on, "alert_topic_arn": TOPIC})
+    assert policies.orphan_policy(settings).alerts.topic_arn == told
 
 
 def test_the_executor_lacks_exactly_the_settings_that_are_unset() -> None:

@@ -5,7 +5,6 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from prometheus_client import CollectorRegistry
 
 from dagy_control.errors import Permanent, Transient
 from dagy_control.kernel.drain import Drain
@@ -14,79 +13,22 @@ from dagy_control.model.lifecycle import commit_result
 from dagy_control.model.runs import Run, RunChange, RunGlance, RunStatus, StopCause, applied
 from dagy_control.model.suspicions import Suspicion
 from dagy_control.model.tasks import SeenTask
-from dagy_control.orphans.criteria import Criteria, StateTable
-from dagy_control.orphans.decide import OrphanPolicy
-from dagy_control.orphans.effects import STOPS_IN_FLIGHT, OrphanEffects
-from dagy_control.orphans.loop import OrphanLoop
-from dagy_control.orphans.metrics import OrphanMetrics
+from dagy_control.orphans.effects import STOPS_IN_FLIGHT
 from dagy_control.ports.tasks import Described, ReadPriority
 from tests.builders import (
     ARN,
-    CLUSTER,
-    INSTALLATION,
     NOW,
     OTHER_ARN,
-    a_run,
     ago,
     launching,
     result,
     running,
     task_of,
-    tick_at,
-    writer_of,
 )
 from tests.fakes.clock import VirtualClock
-from tests.fakes.orphans import FakeStateTables, FakeSuspicions
 from tests.fakes.runs import FakeRuns
 from tests.fakes.tasks import FakeTasks
-
-RETRAINING = StateTable(
-    name="retraining", table="RETRAINING", key_attribute="model_name", task_tag="model_name", status_attribute="status",
-    terminal_statuses=frozenset({"completed", "failed"}), arn_attribute="task_arn", check_arn=True,
-)  # fmt: skip
-TRADING = StateTable(
-    name="trading", table="TRADING", key_attribute="strategy_id", task_tag="strategy_id", status_attribute="status",
-    terminal_statuses=frozenset({"stopped", "failed", "terminated"}), arn_attribute="task_arn", check_arn=False,
-)  # fmt: skip
-
-
-class World:
-    """One scanner of one cluster; `restarted` is another process: the suspicions are all that it knows."""
-
-    def __init__(self, *runs: Run, tasks: Sequence[SeenTask] = (), page_size: int = 100, **policy: Any) -> None:
-        self.clock = VirtualClock()
-        self.runs = FakeRuns(*runs)
-        self.tasks = FakeTasks(*tasks, page_size=page_size)
-        self.suspicions = FakeSuspicions()
-        self.tables = FakeStateTables({"RETRAINING": [], "TRADING": []})
-        criteria = Criteria(installation=INSTALLATION, state_tables=(RETRAINING, TRADING))
-        defaults: dict[str, Any] = {"cluster": CLUSTER, "environment": "dev", "criteria": criteria, "dry_run": False}
-        self.policy = OrphanPolicy(**{**defaults, **policy})
-        self.report: dict[str, Any] = {}
-        self.loop = self.restarted()
-
-    def restarted(self) -> OrphanLoop:
-        writer = writer_of(self.runs, self.clock)
-        effects = OrphanEffects(self.runs, self.tasks, self.tables, self.suspicions, writer, self.clock)
-        self.registry = CollectorRegistry()
-        self.loop = OrphanLoop(self.policy, effects, OrphanMetrics(self.registry), self.clock)
-        return self.loop
-
-    async def scan(self, drain: Drain | None = None) -> Mapping[str, Any]:
-        self.report = await self.clock.run(self.loop.scan(tick_at(self.clock, drain)))
-        data: Mapping[str, Any] = self.report["data"]
-        return data
-
-    def metric(self, name: str, **labels: str) -> float | None:
-        return self.registry.get_sample_value(name, labels)
-
-    @property
-    def stopped(self) -> list[str]:
-        return [arn for arn, _ in self.tasks.stops]
-
-
-def over(run_id: str = "r1") -> Run:
-    return a_run(RunStatus.SUCCEEDED, run_id=run_id, completed_at=ago(900), external_id=f"{ARN}-{run_id}")
+from tests.unit.orphans.world import World, over
 
 
 async def test_the_task_of_a_run_that_is_over_is_stopped_with_the_documented_reason() -> None:

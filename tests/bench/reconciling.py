@@ -1,0 +1,356 @@
+"""How much cheaper a reconciling pass and an event are than with plain aiobotocore, in the same run. Ratios, and bounds on memory.
+
+Ours is the shipped loop with the shipped adapters, limiter, metrics and log lines; plain is what one writes first: botocore's answers,
+dicts, eight calls at a time, and the same writes. AWS is `canned_aws`, in a process of its own. Each measurement has a process of its
+own too, so that its CPU and memory are its own.
+
+    python -m tests.bench.reconciling
+"""
+
+import asyncio
+import gc
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from itertools import count
+from time import perf_counter, process_time, thread_time
+from typing import Any
+
+import psutil
+import uvloop
+from aiobotocore.config import AioConfig
+from aiobotocore.session import get_session
+from prometheus_client import CollectorRegistry
+
+from dagy_control.adapters.calls import AwsCalls
+from dagy_control.adapters.dynamo_runs import DynamoRuns
+from dagy_control.adapters.ecs_tasks import EcsTasks
+from dagy_control.adapters.run_update import update_request
+from dagy_control.adapters.session import AwsClients, ClientPolicy, Service
+from dagy_control.adapters.sqs_events import SqsTaskEvents
+from dagy_control.events.decide import EventPolicy
+from dagy_control.events.effects import EventEffects
+from dagy_control.events.loop import EventLoop
+from dagy_control.events.metrics import EventMetrics
+from dagy_control.kernel.clock import SystemClock
+from dagy_control.kernel.drain import Drain
+from dagy_control.kernel.limiter import Limiter
+from dagy_control.kernel.record_writer import RecordWriter
+from dagy_control.kernel.telemetry import ApiCallMetrics, configure_logging
+from dagy_control.kernel.ticker import Tick
+from dagy_control.model.runs import RunStatus, active_keys
+from dagy_control.reconciling.decide import ReconcilePolicy
+from dagy_control.reconciling.effects import ReconcilingEffects
+from dagy_control.reconciling.loop import ReconcilingLoop
+from dagy_control.reconciling.metrics import ReconcilingMetrics
+from dagy_control.reconciling.pacing import PacePolicy
+from tests.bench.canned_aws import CLUSTER_ARN, ENDED_EVERY, the_end
+from tests.fakes.flows import FakeResults
+
+RUNS = 100_000
+PLAIN_RUNS = 5_000
+MESSAGES, PLAIN_MESSAGES = 7_000, 2_100
+AT_ONCE = 8
+REPEATS = 3
+MB = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Aws:
+    """The clients and what is made of them, as `entrypoints/wiring.py` does it."""
+
+    url: str
+    clients: AwsClients
+    clock: SystemClock
+    calls: AwsCalls
+    registry: CollectorRegistry
+
+    def runs(self, size: int) -> DynamoRuns:
+        return DynamoRuns(self.clients.dynamodb, self.calls, self.clock, table=f"runs-{size}")
+
+    def reconciling(self, size: int) -> ReconcilingLoop:
+        runs, ids = self.runs(size), count()
+        tasks = EcsTasks(self.clients.ecs, self.calls, Limiter(self.clock, scale=1e6))
+        writer = RecordWriter(runs, self.clock, lambda: f"op-{next(ids)}")
+        effects = ReconcilingEffects(runs, tasks, FakeResults(), writer, self.clock)
+        policy = ReconcilePolicy(
+            container_name="dagy-worker", default_cluster=CLUSTER_ARN, pace=PacePolicy(burst_calls=RUNS)
+        )
+        return ReconcilingLoop(policy, effects, ReconcilingMetrics(CollectorRegistry()), self.clock)
+
+    def events(self) -> EventLoop:
+        runs, ids = self.runs(0), count()
+        writer = RecordWriter(runs, self.clock, lambda: f"op-{next(ids)}")
+        queue = SqsTaskEvents(self.clients.sqs, self.calls, queue_url=f"{self.url}/queue")
+        effects = EventEffects(runs, queue, FakeResults(), writer, self.clock)
+        policy = EventPolicy(installation="dagy", container_name="dagy-worker")
+        return EventLoop("events", policy, effects, EventMetrics(CollectorRegistry()))
+
+    def tick(self) -> Tick:
+        return Tick(self.clock.now(), Drain())
+
+
+@asynccontextmanager
+async def shipped(url: str) -> AsyncIterator[Aws]:
+    clock, registry = SystemClock(), CollectorRegistry()
+    services = (Service.DYNAMODB, Service.ECS, Service.SQS)
+    async with AwsClients(ClientPolicy(region="us-east-1"), services=services) as clients:
+        yield Aws(url, clients, clock, AwsCalls(clock, ApiCallMetrics(registry)), registry)
+
+
+async def our_pass(url: str) -> dict[str, float]:
+    """Runs per CPU-second of a whole pass."""
+    async with shipped(url) as aws:
+        await aws.reconciling(1000).reconcile(aws.tick())
+        loop = aws.reconciling(RUNS)
+        began = process_time()
+        summary = await loop.reconcile(aws.tick())
+        took_s = process_time() - began
+    assert (summary.checked, summary.updated) == (RUNS, RUNS // ENDED_EVERY), summary
+    return {"rate": RUNS / took_s}
+
+
+async def our_memory(url: str) -> dict[str, float]:
+    """Growth of the peak over what is there after imports, clients and an empty pass; and the calls of the pass."""
+    async with shipped(url) as aws:
+        await aws.reconciling(0).reconcile(aws.tick())
+        gc.collect()
+        before = psutil.Process().memory_info().rss
+        calls_before = calls_of(aws)
+        async with stalls() as worst:
+            await aws.reconciling(RUNS).reconcile(aws.tick())
+        calls = Counter(calls_of(aws))
+        calls.subtract(calls_before)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return {"growth_mb": (peak - before) / MB, "before_mb": before / MB, "stall_ms": worst() * 1000, **calls}
+
+
+async def plain_pass(url: str) -> dict[str, float]:
+    """The same work as one writes it first."""
+    async with plain("dynamodb", url) as dynamodb, plain("ecs", url) as ecs:
+        turn = asyncio.Semaphore(AT_ONCE)
+
+        async def look_at(items: list[Any]) -> None:
+            async with turn:
+                arns = [item["external_id"]["S"] for item in items]
+                tasks = (await ecs.describe_tasks(cluster=CLUSTER_ARN, tasks=arns))["tasks"]
+            runs = {item["external_id"]["S"]: item for item in items}
+            for task in tasks:
+                if task["lastStatus"] == "STOPPED":
+                    await end(dynamodb, turn, runs[task["taskArn"]]["run_id"]["S"])
+
+        async def whole(size: int) -> None:
+            async with asyncio.TaskGroup() as group:
+                waiting: list[Any] = []
+                async for item in entries(dynamodb, f"runs-{size}"):
+                    waiting.append(item)
+                    if len(waiting) == 100:
+                        group.create_task(look_at(waiting))
+                        waiting = []
+                if waiting:
+                    group.create_task(look_at(waiting))
+
+        await whole(1000)
+        began = process_time()
+        await whole(PLAIN_RUNS)
+    return {"rate": PLAIN_RUNS / (process_time() - began)}
+
+
+async def entries(dynamodb: Any, table: str) -> AsyncIterator[Any]:
+    for key in active_keys("ecs", RunStatus.RUNNING):
+        request: dict[str, Any] = {
+            "TableName": table,
+            "IndexName": "active",
+            "KeyConditionExpression": "active_key = :key",
+            "ExpressionAttributeValues": {":key": {"S": key}},
+        }
+        while True:
+            page = await dynamodb.query(**request)
+            for item in page["Items"]:
+                yield item
+            if "LastEvaluatedKey" not in page:
+                break
+            request["ExclusiveStartKey"] = page["LastEvaluatedKey"]
+
+
+END = update_request(the_end(0), "op", executor="ecs")
+"""What the first writer is given for nothing: the request that we make of the decision."""
+
+
+async def end(dynamodb: Any, turn: asyncio.Semaphore, run_id: str) -> None:
+    async with turn:
+        await dynamodb.update_item(TableName="runs", **{**END, "Key": {"run_id": {"S": run_id}}})
+
+
+async def our_events(url: str) -> dict[str, float]:
+    """Messages per CPU-second: one of seven says STOPPED and ends its run."""
+    async with shipped(url) as aws:
+        loop = aws.events()
+        for _ in range(10):
+            await loop.tick(aws.tick())
+        began = process_time()
+        for _ in range(MESSAGES // 10):
+            await loop.tick(aws.tick())
+        return {"rate": MESSAGES / (process_time() - began)}
+
+
+async def plain_events(url: str) -> dict[str, float]:
+    """The same work as one writes it first."""
+    async with plain("dynamodb", url) as dynamodb, plain("sqs", url) as sqs:
+        turn = asyncio.Semaphore(AT_ONCE)
+
+        async def handle(message: Any) -> None:
+            detail = json.loads(message["Body"])["detail"]
+            if detail["lastStatus"] == "STOPPED":
+                run_id = detail["startedBy"].split("/")[1]
+                async with turn:
+                    await dynamodb.get_item(TableName="runs", Key={"run_id": {"S": run_id}}, ConsistentRead=True)
+                await end(dynamodb, turn, run_id)
+
+        async def receive() -> None:
+            queue = f"{url}/queue"
+            answer = await sqs.receive_message(
+                QueueUrl=queue,
+                MaxNumberOfMessages=10,
+                WaitTimeSeconds=10,
+                AttributeNames=["ApproximateReceiveCount"],
+            )
+            await asyncio.gather(*map(handle, answer["Messages"]))
+            receipts = [
+                {"Id": str(number), "ReceiptHandle": message["ReceiptHandle"]}
+                for number, message in enumerate(answer["Messages"])
+            ]
+            await sqs.delete_message_batch(QueueUrl=queue, Entries=receipts)
+
+        for _ in range(10):
+            await receive()
+        began = process_time()
+        for _ in range(PLAIN_MESSAGES // 10):
+            await receive()
+        return {"rate": PLAIN_MESSAGES / (process_time() - began)}
+
+
+def plain(service: str, url: str) -> Any:
+    create: Callable[..., Any] = get_session().create_client
+    return create(service, region_name="us-east-1", endpoint_url=url, config=AioConfig(max_pool_connections=50))
+
+
+def calls_of(aws: Aws) -> dict[str, float]:
+    """The shipped clients' calls so far, by operation: from the metrics that the daemon shows."""
+    samples = [sample for metric in aws.registry.collect() for sample in metric.samples]
+    return {each.labels["operation"]: each.value for each in samples if each.name == "dagy_aws_calls_total"}
+
+
+@asynccontextmanager
+async def stalls() -> AsyncIterator[Callable[[], float]]:
+    """Gives the longest that the loop let a timer wait, in seconds of this thread's CPU: other processes' time is not ours."""
+    worst, over = 0.0, asyncio.Event()
+
+    async def watch() -> None:
+        nonlocal worst
+        while not over.is_set():
+            wall, cpu = perf_counter(), thread_time()
+            await asyncio.sleep(0.001)  # noqa: TID251 - what is measured is how late this ends
+            worst = max(worst, min(perf_counter() - wall - 0.001, thread_time() - cpu))
+
+    watching = asyncio.create_task(watch())  # noqa: TID251 - ends below
+    try:
+        yield lambda: worst
+    finally:
+        over.set()
+        await watching
+
+
+MEASUREMENTS: dict[str, Callable[[str], Awaitable[dict[str, float]]]] = {
+    each.__name__: each for each in (our_pass, our_memory, plain_pass, our_events, plain_events)
+}
+
+
+def measured(name: str, url: str, repeats: int = REPEATS) -> dict[str, float]:
+    """Medians of several measurements, each in a process of its own."""
+    environment = {
+        **os.environ,
+        "AWS_ENDPOINT_URL": url,
+        "AWS_ACCESS_KEY_ID": "local",
+        "AWS_SECRET_ACCESS_KEY": "local",
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        "NO_PROXY": "127.0.0.1",
+    }
+    command = [sys.executable, "-m", __spec__.name, name, url]
+    results = [
+        json.loads(
+            subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()[
+                -1
+            ]
+        )
+        for _ in range(repeats)
+    ]
+    return {key: statistics.median(result[key] for result in results) for key in results[0]}
+
+
+@contextmanager
+def canned_aws() -> Iterator[str]:
+    command = [sys.executable, "-m", "tests.bench.canned_aws"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdin is not None
+        assert server.stdout is not None
+        try:
+            yield server.stdout.readline().strip()
+        finally:
+            server.stdin.close()
+
+
+def compare(url: str) -> bool:
+    """Print the table; whether every goal is reached."""
+    plain_runs, ours = measured("plain_pass", url), measured("our_pass", url)
+    events, plain_messages = measured("our_events", url), measured("plain_events", url)
+    pass_of = measured("our_memory", url, repeats=1)
+    expected = {"DescribeTasks": RUNS / 100, "UpdateItem": RUNS / ENDED_EVERY}
+    reached = [
+        line("runs per CPU-second, to plain", ours["rate"] / plain_runs["rate"], at_least=15.0),
+        line("messages per CPU-second, to plain", events["rate"] / plain_messages["rate"], at_least=3.0),
+        line("peak memory over an empty pass, MB", pass_of["growth_mb"], at_most=25.0),
+        line("longest stall of the loop, ms of CPU", pass_of["stall_ms"], at_most=100.0),
+        *(line(f"{name} calls", pass_of[name], at_least=goal, at_most=goal) for name, goal in expected.items()),
+    ]
+    say(f"  index pages {pass_of['Query']:.0f}; before the pass {pass_of['before_mb']:.0f} MB")
+    say(f"  runs per CPU-second {ours['rate']:,.0f}, plain {plain_runs['rate']:,.0f}")
+    say(f"  messages per CPU-second {events['rate']:,.0f}, plain {plain_messages['rate']:,.0f}")
+    return all(reached)
+
+
+def line(what: str, value: float, *, at_least: float | None = None, at_most: float | None = None) -> bool:
+    reached = (at_least is None or value >= at_least) and (at_most is None or value <= at_most)
+    goals = [f"{word} {goal:g}" for word, goal in (("at least", at_least), ("at most", at_most)) if goal is not None]
+    say(f"{what:<40} {value:>9.1f}  {', '.join(goals):<26} {'reached' if reached else 'MISSED'}")
+    return reached
+
+
+def say(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def main() -> int:
+    """Everything, or one measurement of a server that somebody else has started."""
+    if len(sys.argv) == 3:
+        configure_logging(level="INFO")
+        say(json.dumps(uvloop.run(MEASUREMENTS[sys.argv[1]](sys.argv[2]))))  # type: ignore[arg-type] # each is a coroutine function
+        return 0
+    say(
+        f"a pass over {RUNS} running runs and tasks of which 1 in {ENDED_EVERY} has ended; medians of {REPEATS}, one run"
+    )
+    with canned_aws() as url:
+        return 0 if compare(url) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

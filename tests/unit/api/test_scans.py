@@ -1,0 +1,80 @@
+"""Scans over HTTP: who is let in, and what they get."""
+
+import json
+from typing import Any
+
+import aiohttp
+import pytest
+
+from dagy_control.api.scans import BODY_MAX_BYTES, ScanAnswer, ScanDoor
+from tests.unit.api.bench import Bench
+
+TOKEN = "a-token-of-sixteen-or-more"
+
+
+class Scans:
+    """The callable that the room is handed; `asked` records what it was given."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[bytes, bool]] = []
+
+    async def scan(self, body: bytes, authorized: bool) -> ScanAnswer:
+        self.asked.append((body, authorized))
+        return ScanAnswer(200, {"success": True})
+
+    def door(self, token: str | None) -> ScanDoor:
+        return ScanDoor(scan=self.scan, refuse=lambda why: {"success": False, "error": why}, token=token)
+
+
+async def post(bench: Bench, body: bytes = b"{}", **headers: str) -> tuple[int, Any]:
+    url = f"http://127.0.0.1:{bench.server.port}/orphans/scan"
+    async with aiohttp.ClientSession() as session, session.post(url, data=body, headers=headers) as response:
+        return response.status, json.loads(await response.text())
+
+
+async def test_without_a_token_anybody_may_ask_and_is_told_to_the_scan_as_nobody_in_particular() -> None:
+    scans = Scans()
+    bench = Bench(scans=scans.door(None))
+    async with bench.serving():
+        assert await post(bench, b'{"dry_run": true}', authorization="Bearer whatever") == (200, {"success": True})
+    assert scans.asked == [(b'{"dry_run": true}', False)]
+
+
+@pytest.mark.parametrize(
+    "authorization", ["", TOKEN, f"Basic {TOKEN}", f"Bearer {TOKEN}x", f"Bearer {TOKEN[:-1]}", "Bearer", "Bearer ü"]
+)
+async def test_where_a_token_is_set_nothing_goes_without_it(authorization: str) -> None:
+    scans = Scans()
+    bench = Bench(scans=scans.door(TOKEN))
+    async with bench.serving():
+        status, document = await post(bench, authorization=authorization)
+    assert status == 401
+    assert document["success"] is False
+    assert "api.token" in document["error"]
+    assert scans.asked == []
+
+
+@pytest.mark.parametrize("scheme", ["Bearer", "bearer"])
+async def test_whoever_shows_the_token_is_let_in(scheme: str) -> None:
+    scans = Scans()
+    bench = Bench(scans=scans.door(TOKEN))
+    async with bench.serving():
+        status, _ = await post(bench, b"", authorization=f"{scheme} {TOKEN}")
+    assert (status, scans.asked) == (200, [(b"", True)])
+
+
+async def test_a_body_beyond_all_reason_is_refused_before_it_is_read_whole() -> None:
+    scans = Scans()
+    bench = Bench(scans=scans.door(None))
+    async with bench.serving():
+        status, document = await post(bench, b"x" * (BODY_MAX_BYTES + 1))
+    assert (status, document["success"], scans.asked) == (413, False, [])
+
+
+async def test_the_index_names_the_route_only_where_there_is_one() -> None:
+    with_scans, without = Bench(scans=Scans().door(None)), Bench()
+    async with with_scans.serving(), without.serving():
+        assert "/orphans/scan" in (await with_scans.ask("/")).json["paths"]
+        assert "/orphans/scan" not in (await without.ask("/")).json["paths"]
+        assert (await without.ask("/orphans/scan", method="POST")).status == 404
+        assert (await with_scans.ask("/orphans/scan")).status == 405
