@@ -1,29 +1,48 @@
 """What a place where attempts run (a child process, a thread) offers to the runner."""
 
-import asyncio
 from dataclasses import dataclass
-from typing import Protocol
+from datetime import datetime
+from typing import NamedTuple, Protocol
 
 from dagy_control.flow_engine.calls import Call
 from dagy_control.flow_engine.graph import AttemptEnd
+from dagy_control.flow_engine.packing import PackedResult
+
+
+class Moment(NamedTuple):
+    """One moment on both clocks: the wall's (aware, UTC), and monotonic seconds."""
+
+    at: datetime
+    s: float
 
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """An attempt's end. `result`: pickled, of a successful one. `peak_memory_mb` (MiB): of its process, None for a thread."""
+    """An attempt's end. `result`: packed, of a successful one. `peak_memory_mb` (MiB): of its process, None for a thread.
+
+    `at`: when it ended; None: just now.
+    """
 
     end: AttemptEnd
-    result: bytes | None = None
+    result: PackedResult | None = None
     peak_memory_mb: float | None = None
+    at: Moment | None = None
+
+
+class Listener(Protocol):
+    """Who hears of an attempt, on the event loop's thread."""
+
+    def began(self, moment: Moment) -> None:
+        """Only of an attempt that was started `ahead`: it has begun."""
+        ...
+
+    def ended(self, finished: Finished) -> None:
+        """Once: the attempt has ended and holds nothing any more. Never while it is being started."""
+        ...
 
 
 class Attempt(Protocol):
     """One attempt that has been started. Its methods belong to the event loop's thread."""
-
-    @property
-    def ended(self) -> asyncio.Future[Finished]:
-        """Done when the attempt has ended and holds nothing any more. Never an exception."""
-        ...
 
     def terminate(self, verdict: AttemptEnd) -> None:
         """End it; whatever it does from now on, it ends as `verdict`. Later calls change nothing."""
@@ -38,7 +57,7 @@ class Host(Protocol):
         """`start` may be called."""
         ...
 
-    def start(self, call: Call) -> Attempt:
+    def start(self, call: Call, listener: Listener) -> Attempt:
         """Begin an attempt; returns at once."""
         ...
 

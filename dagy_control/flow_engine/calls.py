@@ -8,7 +8,6 @@ import asyncio
 import importlib
 import inspect
 import json
-import pickle
 import sys
 import traceback
 from collections.abc import Callable, Coroutine, Mapping
@@ -16,6 +15,7 @@ from dataclasses import asdict, dataclass
 from types import ModuleType
 
 from dagy_control.flow_engine.graph import TaskError
+from dagy_control.flow_engine.packing import PackedResult, Packing, ResultFile, UnpackableError, pack, unpack
 from dagy_control.model.flow_templates import Json, template_operator
 from dagy_control.model.flows import nearest
 from dagy_control.model.runs import FailureClass
@@ -30,36 +30,45 @@ class UnresolvedCallableError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """Everything that an attempt needs. `results`: the pickled results that the templates refer to, by task key."""
+    """Everything that an attempt needs. `results`: the packed results that the templates refer to, by task key.
+
+    `retry_condition`: import path of the function that is asked about an exception; None: every exception is worth a retry.
+    """
 
     task_key: str
     import_path: str
     args: tuple[Json, ...]
     kwargs: Mapping[str, Json]
     parameters: Mapping[str, Json]
-    results: Mapping[str, bytes]
-    result_bytes_max: int
+    results: Mapping[str, PackedResult]
+    packing: Packing
+    retry_condition: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class CallEnd:
-    """What came of a call: the pickled result, or an error."""
+    """What came of a call: the packed result, or an error."""
 
-    result: bytes | None = None
+    result: PackedResult | None = None
     error: TaskError | None = None
 
     def to_bytes(self) -> bytes:
-        """For the pipe out of a child process. An error travels as JSON, a result as it is."""
-        if self.error is None:
-            return b"R" + (self.result or b"")
-        return b"E" + json.dumps(asdict(self.error)).encode()
+        """For the pipe out of a child process. An error travels as JSON, a result as it is, of a file only the size."""
+        if self.error is not None:
+            return b"E" + json.dumps(asdict(self.error)).encode()
+        if isinstance(self.result, ResultFile):
+            return b"F%d" % self.result.size
+        return b"R" + (self.result or b"")
 
     @classmethod
-    def from_bytes(cls, data: bytes) -> "CallEnd":
-        """Read what `to_bytes` wrote."""
-        if data[:1] == b"R":
-            return cls(result=data[1:])
-        fields = json.loads(data[1:])
+    def from_bytes(cls, data: bytes, packing: Packing) -> "CallEnd":
+        """Read what `to_bytes` wrote. Raises `ValueError`, `KeyError` or `TypeError` for anything else."""
+        kind, rest = data[:1], data[1:]
+        if kind == b"R":
+            return cls(result=rest)
+        if kind == b"F":
+            return cls(result=ResultFile(packing.file, int(rest)))
+        fields = json.loads(rest)
         return cls(error=TaskError(**{**fields, "failure_class": FailureClass(fields["failure_class"])}))
 
 
@@ -80,19 +89,24 @@ def perform(call: Call) -> CallEnd:
         if inspect.iscoroutine(value):
             value = _run_coroutine(value)
     except BaseException as error:  # noqa: BLE001 - a task may raise anything, and all of it is the task's failure
-        return CallEnd(error=TaskError(type(error).__name__, _message(error), _trace(error)))
-    return _pack(value, call)
+        return CallEnd(error=_task_error(error, call))
+    try:
+        return CallEnd(result=pack(value, call.packing))
+    except UnpackableError as error:
+        message = f"the result of task {call.task_key!r} (a {type(value).__name__}) {error}"
+        trace = _trace(error.__cause__)
+        return CallEnd(error=TaskError(error.type, message[:MESSAGE_CHARS_MAX], trace, retryable=False))
 
 
-def fill(template: Json, parameters: Mapping[str, Json], results: Mapping[str, bytes]) -> object:
-    """The value that a template stands for. Unpickles the results that it names; raises what unpickling raises."""
+def fill(template: Json, parameters: Mapping[str, Json], results: Mapping[str, PackedResult]) -> object:
+    """The value that a template stands for. Unpacks the results that it names; raises what unpacking raises."""
     if isinstance(template, list):
         return [fill(item, parameters, results) for item in template]
     if not isinstance(template, dict):
         return template
     match template_operator(template):
         case ("$task", str(key)):
-            return pickle.loads(results[key])  # noqa: S301 - written by our own child of the same run
+            return unpack(results[key])
         case ("$param", str(name)):
             return parameters[name]
         case ("$tuple", list(items)):
@@ -104,10 +118,34 @@ def fill(template: Json, parameters: Mapping[str, Json], results: Mapping[str, b
 
 def resolve_callable(import_path: str, task_key: str) -> Callable[..., object]:
     """Import "package.module:attribute". Raises `UnresolvedCallableError`, with the module's own exception as cause if it raised."""
-    start = f"Could not resolve callable for task {task_key!r} ({import_path})"
     module_name, _, attribute = import_path.partition(":")
+    module = _imported.get(module_name)
+    if module is None or sys.modules.get(module_name) is not module:
+        module = _imported[module_name] = _import(module_name, import_path, task_key)
+    found: object = module
+    for name in attribute.split("."):
+        if not hasattr(found, name):
+            raise UnresolvedCallableError(f"{_start(import_path, task_key)}: {_what_is_there(module, found, name)}")
+        found = getattr(found, name)
+    if not callable(found):
+        raise UnresolvedCallableError(
+            f"{_start(import_path, task_key)}: {attribute!r} in module {module_name!r} is a {type(found).__name__}, not a callable"
+        )
+    return found
+
+
+_imported: dict[str, ModuleType] = {}
+"""Modules whose import has succeeded here: asking Python again costs more than a light task."""
+
+
+def _start(import_path: str, task_key: str) -> str:
+    return f"Could not resolve callable for task {task_key!r} ({import_path})"
+
+
+def _import(module_name: str, import_path: str, task_key: str) -> ModuleType:
+    start = _start(import_path, task_key)
     try:
-        module = importlib.import_module(module_name)
+        return importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         missing = error.name or module_name
         if module_name == missing or module_name.startswith(missing + "."):
@@ -122,34 +160,22 @@ def resolve_callable(import_path: str, task_key: str) -> Callable[..., object]:
         raise UnresolvedCallableError(
             f"{start}: importing {module_name!r} failed: {type(error).__name__}: {_message(error)}"
         ) from error
-    found: object = module
-    for name in attribute.split("."):
-        if not hasattr(found, name):
-            raise UnresolvedCallableError(f"{start}: {_what_is_there(module, found, name)}")
-        found = getattr(found, name)
-    if not callable(found):
-        raise UnresolvedCallableError(
-            f"{start}: {attribute!r} in module {module_name!r} is a {type(found).__name__}, not a callable"
-        )
-    return found
 
 
-def _pack(value: object, call: Call) -> CallEnd:
+def _task_error(error: BaseException, call: Call) -> TaskError:
+    failure_class = FailureClass.OUT_OF_MEMORY if isinstance(error, MemoryError) else FailureClass.USER_ERROR
+    retryable = call.retry_condition is None or _worth_a_retry(error, call.retry_condition, call.task_key)
+    return TaskError(type(error).__name__, _message(error), _trace(error), failure_class, retryable)
+
+
+def _worth_a_retry(error: BaseException, condition: str, task_key: str) -> bool:
+    """Ask the user's function. One that fails itself is told of on standard error, and counts as a no."""
     try:
-        packed = pickle.dumps(value, protocol=pickle.HIGHEST_PROTOCOL)
-    except Exception as error:  # noqa: BLE001 - __reduce__ and __getstate__ are user code
-        message = (
-            f"the result of task {call.task_key!r} (a {type(value).__name__}) cannot be pickled: {_message(error)}. "
-            "Return plain data; open connections and files inside the task that uses them"
-        )
-        return CallEnd(error=TaskError("UnpicklableResult", message, _trace(error), retryable=False))
-    if len(packed) > call.result_bytes_max:
-        message = (
-            f"the result of task {call.task_key!r} has {len(packed):,} bytes, more than the {call.result_bytes_max:,} allowed. "
-            "Write it to S3 and return its address"
-        )
-        return CallEnd(error=TaskError("ResultTooLarge", message, retryable=False))
-    return CallEnd(result=packed)
+        return bool(resolve_callable(condition, task_key)(error))
+    except BaseException as failure:  # noqa: BLE001 - it is user code, and the task has failed already
+        text = f"retry_condition_fn {condition} of task {task_key!r} failed; the task is not tried again:\n{_trace(failure)}"
+        sys.stderr.write(text.rstrip() + "\n")
+        return False
 
 
 def _run_coroutine(coroutine: Coroutine[object, object, object]) -> object:

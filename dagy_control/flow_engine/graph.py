@@ -1,7 +1,7 @@
 """The state of a flow while it runs: what is ready, what an attempt's end leads to, when and how it is over.
 
 Pure: no I/O, no clock; times are monotonic seconds that the caller passes in. One `FlowGraph` belongs to one run; it changes
-only through `take_ready`, `finish` and `stop`, each of which costs no more than the tasks that it touches.
+only through `take_ready`, `give_back`, `finish` and `stop`, each of which costs no more than the tasks that it touches.
 
     PENDING ─take_ready─▶ RUNNING ─finish─▶ SUCCEEDED | FAILED | TIMED_OUT | CANCELLED
        ▲                     └──── failed, retries left: waits, then ready again ───┐
@@ -10,8 +10,8 @@ only through `take_ready`, `finish` and `stop`, each of which costs no more than
 """
 
 import heapq
-from collections import deque
-from collections.abc import Iterator
+from collections import defaultdict, deque
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -49,6 +49,9 @@ class AttemptEnd:
     error: TaskError | None = None
 
 
+SUCCEEDED = AttemptEnd(TaskState.SUCCEEDED)
+
+
 @dataclass(frozen=True, slots=True)
 class Change:
     """A task has a new state. `attempt` counts from 1, and is 0 for a task that never began.
@@ -75,23 +78,30 @@ class FlowOutcome:
 
 
 class FlowGraph:
-    """The tasks of one run. The spec must be valid (`spec.validate()` is empty)."""
+    """The tasks of one run. The spec must be valid (`spec.validate()` is empty).
 
-    def __init__(self, spec: FlowSpec) -> None:
+    `upstream`: the keys that each task takes from, if the caller has them already. `salt`: what makes the jitter of this run's
+    retries another than that of the same flow's other runs.
+    """
+
+    def __init__(self, spec: FlowSpec, upstream: Mapping[str, tuple[str, ...]] | None = None, salt: str = "") -> None:
+        upstream = spec.upstream() if upstream is None else upstream
+        self._salt = salt
         self._specs = {task.key: task for task in spec.tasks}
         self._fail_fast = spec.fail_fast
         self._states = dict.fromkeys(self._specs, TaskState.PENDING)
         self._attempts = dict.fromkeys(self._specs, 0)
         self._downstream: dict[str, list[str]] = {key: [] for key in self._specs}
         self._waits_for: dict[str, int] = {}
-        for task in spec.tasks:
-            upstream = task.upstream_keys()
-            self._waits_for[task.key] = len(upstream)
-            for key in upstream:
-                self._downstream[key].append(task.key)
+        for follower, keys in upstream.items():
+            self._waits_for[follower] = len(keys)
+            for key in keys:
+                self._downstream[key].append(follower)
         self._ready = deque(key for key in self._specs if not self._waits_for[key])
         self._delayed: list[tuple[float, int, str]] = []  # a heap: monotonic seconds, order of arrival, key
         self._arrivals = 0
+        self._running_of: dict[str, int] = defaultdict(int)  # attempts at once, by the name of a task with a limit
+        self._held: dict[str, deque[str]] = defaultdict(deque)  # ready tasks whose name is at its limit
         self._open = len(self._specs)
         self._first_failure: tuple[str, TaskState, TaskError] | None = None
         self._stopped: StopReason | None = None
@@ -126,11 +136,18 @@ class FlowGraph:
         taken: list[str] = []
         while self._ready and len(taken) < limit:
             key = self._ready.popleft()
-            if self._states[key] is TaskState.PENDING:
+            if self._states[key] is TaskState.PENDING and self._within_limit(key):
                 self._states[key] = TaskState.RUNNING
                 self._attempts[key] += 1
                 taken.append(key)
         return tuple(taken)
+
+    def give_back(self, key: str) -> None:
+        """A task that was taken has not begun, and is not to begin now: as if it had not been taken."""
+        self._leave_limit(key)
+        self._states[key] = TaskState.PENDING
+        self._attempts[key] -= 1
+        self._ready.appendleft(key)
 
     def finish(self, key: str, end: AttemptEnd, now_s: float) -> tuple[Change, ...]:
         """A RUNNING task's attempt ended. Gives every change that follows, the task's own first.
@@ -139,6 +156,7 @@ class FlowGraph:
         """
         if self._states[key] is not TaskState.RUNNING or not end.state.is_terminal:
             raise ValueError(f"task {key!r} is {self._states[key]}, an attempt of it cannot end as {end.state}")
+        self._leave_limit(key)
         if end.state is TaskState.SUCCEEDED:
             for follower in self._downstream[key]:
                 self._waits_for[follower] -= 1
@@ -180,11 +198,29 @@ class FlowGraph:
             return FlowOutcome(ResultStatus.FAILED, FailureClass.SHUTDOWN, SHUTDOWN_MESSAGE)
         return FlowOutcome(ResultStatus.SUCCEEDED)
 
+    def _within_limit(self, key: str) -> bool:
+        """Whether one more of this name may run, and if so it is counted; if not it waits until one of them ends."""
+        task = self._specs[key]
+        if task.concurrency_limit is None:
+            return True
+        if self._running_of[task.name] >= task.concurrency_limit:
+            self._held[task.name].append(key)
+            return False
+        self._running_of[task.name] += 1
+        return True
+
+    def _leave_limit(self, key: str) -> None:
+        task = self._specs[key]
+        if task.concurrency_limit is not None:
+            self._running_of[task.name] -= 1
+            if held := self._held[task.name]:
+                self._ready.appendleft(held.popleft())  # it was ready before whatever is ready now
+
     def _retry(self, key: str, error: TaskError, now_s: float) -> tuple[Change, ...]:
         if self._stopped is not None:
             # It had attempts left: that it will not get them is the stop's doing, not the task's failure.
             return (self._end(key, TaskState.CANCELLED, error), *self._skip_followers(key))
-        delay_s = self._specs[key].retry_delay_seconds
+        delay_s = self._specs[key].retry_delay_s(self._attempts[key], self._salt)
         self._states[key] = TaskState.PENDING
         self._arrivals += 1
         heapq.heappush(self._delayed, (now_s + delay_s, self._arrivals, key))

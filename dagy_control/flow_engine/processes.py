@@ -5,6 +5,7 @@ Callbacks on the event loop, no task for each attempt. Works on any loop that ha
 
 import asyncio
 import contextlib
+import functools
 import json
 import os
 import pickle
@@ -14,13 +15,16 @@ import subprocess
 import sys
 from collections import deque
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from dagy_control.errors import DagyError
-from dagy_control.flow_engine.attempts import Finished
+from dagy_control.flow_engine.attempts import Finished, Listener
 from dagy_control.flow_engine.calls import Call, CallEnd
-from dagy_control.flow_engine.graph import AttemptEnd, TaskError
+from dagy_control.flow_engine.deaths import explain_status
+from dagy_control.flow_engine.graph import SUCCEEDED, AttemptEnd, TaskError
+from dagy_control.flow_engine.memory import ContainerMemory
 from dagy_control.flow_engine.zygote import FRAME, LENGTH, Operation
-from dagy_control.model.flows import TaskState
+from dagy_control.model.flow_tasks import TaskState
 
 PRELOAD_S_MAX = 120.0
 """A module whose import hangs must not hang the run: past this the zygote is started again without preloading."""
@@ -41,38 +45,41 @@ class ProcessAttempt:
     """One child: its call is written to it, its answer read from it, and its end told by the zygote."""
 
     def __init__(
-        self, call: Call, channel: socket.socket, send_signal: Callable[[signal.Signals], None], grace_s: float
+        self,
+        call: Call,
+        channel: socket.socket,
+        send_signal: Callable[[signal.Signals], None],
+        *,
+        grace_s: float,
+        listener: Listener,
     ) -> None:
         self._loop = asyncio.get_running_loop()
-        self._ended: asyncio.Future[Finished] = self._loop.create_future()
+        self._listener: Listener | None = listener
         self._channel = channel
         self._send_signal = send_signal
         self._grace_s = grace_s
         self._verdict: AttemptEnd | None = None
+        self._killed = False
         self._kill_timer: asyncio.TimerHandle | None = None
         packed = pickle.dumps(call, protocol=pickle.HIGHEST_PROTOCOL)
         self._outgoing = memoryview(LENGTH.pack(len(packed)) + packed)
         self._incoming = bytearray()
         self._task_key = call.task_key
-        self._answer_bytes_max = call.result_bytes_max + MEBIBYTE  # an error's text comes on top
+        self._packing = call.packing
+        self._answer_bytes_max = call.packing.inline_bytes_max + MEBIBYTE  # an error's text comes on top
         channel.setblocking(False)  # noqa: FBT003 - the socket's own signature
         self._loop.add_reader(channel, self._read)
         self._loop.add_writer(channel, self._write)
 
-    @property
-    def ended(self) -> asyncio.Future[Finished]:
-        """Done when the child has been reaped."""
-        return self._ended
-
     def terminate(self, verdict: AttemptEnd) -> None:
         """SIGTERM to the child and all that it started, SIGKILL after the grace."""
-        if self._verdict is None and not self._ended.done():
+        if self._verdict is None and self._listener is not None:
             self._verdict = verdict
             self._send_signal(signal.SIGTERM)
             self._kill_timer = self._loop.call_later(self._grace_s, self._send_signal, signal.SIGKILL)
 
-    def settle(self, explanation: TaskError, peak_memory_mb: float | None) -> None:
-        """The child is dead. `explanation`: what to say if it left neither an answer nor a verdict."""
+    def settle(self, explain: Callable[[], TaskError], peak_memory_mb: float | None) -> None:
+        """The child is dead. `explain`: what to say if it left neither an answer nor a verdict."""
         with contextlib.suppress(
             OSError
         ):  # what the child wrote before it died is still in the socket; then it would block
@@ -83,15 +90,24 @@ class ProcessAttempt:
         self._channel.close()
         if self._kill_timer is not None:
             self._kill_timer.cancel()
-        came = self._answer() or CallEnd(error=explanation)
+        came = self._answer() or CallEnd(error=explain())
         if self._verdict is not None:
             end, result = self._verdict, None
         elif came.error is None:
-            end, result = AttemptEnd(TaskState.SUCCEEDED), came.result
+            end, result = SUCCEEDED, came.result
         else:
             end, result = AttemptEnd(TaskState.FAILED, came.error), None
-        if not self._ended.done():
-            self._ended.set_result(Finished(end, result, peak_memory_mb))
+        if result is None:
+            # Whatever a child that was ended, or died, has left of its result.
+            Path(self._packing.file).unlink(missing_ok=True)
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            listener.ended(Finished(end, result, peak_memory_mb))
+
+    @property
+    def was_signalled(self) -> bool:
+        """We have asked for its end: its death is no riddle."""
+        return self._verdict is not None or self._killed
 
     def _answer(self) -> CallEnd | None:
         if len(self._incoming) < LENGTH.size:
@@ -100,7 +116,7 @@ class ProcessAttempt:
         if len(self._incoming) != LENGTH.size + size:
             return None
         try:
-            return CallEnd.from_bytes(bytes(memoryview(self._incoming)[LENGTH.size :]))
+            return CallEnd.from_bytes(bytes(memoryview(self._incoming)[LENGTH.size :]), self._packing)
         except (ValueError, KeyError, TypeError) as error:
             return CallEnd(
                 error=TaskError("BadAnswer", f"task {self._task_key!r} wrote to the engine's own channel: {error}")
@@ -118,6 +134,7 @@ class ProcessAttempt:
             self._loop.remove_reader(self._channel)
         elif len(self._incoming) > self._answer_bytes_max:
             self._loop.remove_reader(self._channel)
+            self._killed = True
             self._send_signal(signal.SIGKILL)  # our code in the child keeps the bound, so this is not our code any more
 
     def _write(self) -> None:
@@ -135,12 +152,20 @@ class ProcessHost:
     """Child processes, forked by a zygote that is started again when it dies.
 
     `preload`: modules that the zygote imports before the first fork. `on_change`: called when `ready` or `failure` changes.
+    `memory`: the container's, asked when a child was killed.
     """
 
     def __init__(
-        self, *, preload: Sequence[str], sys_path: Sequence[str], stop_grace_s: float, on_change: Callable[[], None]
+        self,
+        *,
+        preload: Sequence[str],
+        sys_path: Sequence[str],
+        stop_grace_s: float,
+        on_change: Callable[[], None],
+        memory: ContainerMemory,
     ) -> None:
         self._loop = asyncio.get_running_loop()
+        self._memory = memory
         self._preload = list(preload)
         self._sys_path = list(sys_path)
         self._stop_grace_s = stop_grace_s
@@ -162,12 +187,18 @@ class ProcessHost:
         """The zygote has imported its modules and waits."""
         return self._ready
 
-    def start(self, call: Call) -> ProcessAttempt:
+    def start(self, call: Call, listener: Listener) -> ProcessAttempt:
         """Fork a child for this call. Only while `ready`."""
         ours, theirs = socket.socketpair()
         self._started += 1
         number = self._started
-        attempt = ProcessAttempt(call, ours, lambda sig: self._send(Operation.SIGNAL, number, sig), self._stop_grace_s)
+        attempt = ProcessAttempt(
+            call,
+            ours,
+            lambda sig: self._send(Operation.SIGNAL, number, sig),
+            grace_s=self._stop_grace_s,
+            listener=listener,
+        )
         self._attempts[number] = attempt
         self._send(Operation.SPAWN, number, 0, theirs)
         return attempt
@@ -224,11 +255,17 @@ class ProcessHost:
                 self._ready = True
                 self._on_change()
             elif operation == Operation.ENDED:
-                peak_memory_mb = round(peak_bytes / MEBIBYTE, 1)
-                self._attempts.pop(number).settle(explain_status(value, peak_memory_mb), peak_memory_mb)
+                attempt, peak_memory_mb = self._attempts.pop(number), round(peak_bytes / MEBIBYTE, 1)
+                attempt.settle(functools.partial(self._explain, attempt, value, peak_memory_mb), peak_memory_mb)
             elif operation == Operation.FORK_FAILED:
                 error = TaskError("ForkFailed", f"no process could be made for the task: {os.strerror(value)}")
-                self._attempts.pop(number).settle(error, None)
+                self._attempts.pop(number).settle(functools.partial(_just, error), None)
+
+    def _explain(self, attempt: ProcessAttempt, status: int, peak_memory_mb: float) -> TaskError:
+        for_memory = None
+        if status == signal.SIGKILL and not attempt.was_signalled:
+            for_memory = self._memory.take_kill()
+        return explain_status(status, peak_memory_mb, for_memory=for_memory, limit_mb=self._memory.limit_mb)
 
     def _zygote_died(self) -> None:
         self._hang_up()
@@ -258,7 +295,7 @@ class ProcessHost:
     def _fail_attempts(self, why: str) -> None:
         attempts, self._attempts = self._attempts, {}
         for attempt in attempts.values():
-            attempt.settle(TaskError("ProcessLost", why), None)
+            attempt.settle(functools.partial(_just, TaskError("ProcessLost", why)), None)
 
     def _send(self, operation: Operation, number: int, value: int, passed: socket.socket | None = None) -> None:
         if operation is Operation.SIGNAL and number not in self._attempts:
@@ -283,19 +320,5 @@ class ProcessHost:
         self._loop.remove_writer(self._control)
 
 
-def explain_status(status: int, peak_memory_mb: float) -> TaskError:
-    """What a wait(2) status means for a child that gave no answer."""
-    if os.WIFSIGNALED(status):
-        name = signal.Signals(os.WTERMSIG(status)).name
-        if name == "SIGKILL":
-            hint = "most likely out of memory: use a larger workload profile, or process the data in chunks"
-        else:
-            hint = "a native library crashed, or somebody sent the signal"
-        return TaskError(
-            "ProcessKilled", f"the task's process was killed by {name} at a peak of {peak_memory_mb} MB; {hint}"
-        )
-    code = os.waitstatus_to_exitcode(status)
-    return TaskError(
-        "ProcessExited",
-        f"the task's process ended with exit code {code} before it gave a result; look for os._exit or a library that calls it",
-    )
+def _just(error: TaskError) -> TaskError:
+    return error

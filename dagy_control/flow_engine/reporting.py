@@ -42,9 +42,10 @@ class TaskRunState:
 
 
 class Reporter(Protocol):
-    """Hears of every change of every task, one at a time and in order. RUNNING is told before the attempt begins.
+    """Hears of every change of every task, one at a time and in order.
 
-    The engine waits for it: a slow reporter should take the change and return. An exception raised here ends the run: the
+    RUNNING is told before the attempt begins; of a call that a thread took by itself, as soon as the loop hears of it.
+    The engine waits for the reporter: a slow one should take the change and return. An exception raised here ends the run: the
     children are killed and `run` raises it.
     """
 

@@ -34,8 +34,8 @@ FRAME = struct.Struct("!BQiQ")
 """operation, attempt number, value (signal number, wait status, errno), peak resident memory in bytes."""
 LENGTH = struct.Struct("!Q")
 PR_SET_PDEATHSIG = 1
-CHILD_OOM_SCORE = 500
-"""The kernel's out-of-memory killer picks the highest score (proc(5), -1000 to 1000): a task rather than the worker."""
+CHILD_OOM_SCORE = 1000
+"""The kernel's out-of-memory killer picks the highest score (proc(5), -1000 to 1000): the largest task, never the worker."""
 
 
 class Operation(IntEnum):

@@ -1,6 +1,7 @@
 """Reading JSON strictly: every field taken by name and type, and whatever is left over refused."""
 
 import json
+from collections.abc import Iterable
 from typing import TypeVar
 
 from dagy_control.model.flow_templates import FlowSpecError, Json
@@ -23,6 +24,14 @@ class StrictFields:
     def has(self, name: str) -> bool:
         """The field is there and was not taken yet."""
         return name in self._left
+
+    def holds(self, name: str, kind: type) -> bool:
+        """The field is there, not taken yet, and of this type."""
+        return isinstance(self._left.get(name), kind)
+
+    def take_known(self, names: Iterable[str]) -> dict[str, Json]:
+        """Those of these fields that are there."""
+        return {name: self._left.pop(name) for name in names if name in self._left}
 
     def take_json(self, name: str) -> Json:
         """Any JSON."""
@@ -53,6 +62,16 @@ class StrictFields:
         if self.has(name) and self._left[name] is None:
             return self.take_or_none(name, float)
         return self.take_seconds(name)
+
+    def take_list_of_seconds(self, name: str) -> list[float]:
+        """A list of numbers, whole or not."""
+        items = self.take(name, list)
+        return [StrictFields({name: item}, self._where).take_seconds(name) for item in items]
+
+    def take_texts(self, name: str) -> list[str]:
+        """A list of texts."""
+        items = self.take(name, list)
+        return [StrictFields({name: item}, self._where).take(name, str) for item in items]
 
     def refuse_the_rest(self) -> None:
         """Call last: a field that nobody took is an error."""

@@ -21,6 +21,8 @@ from dagy_control.errors import Permanent
 Json: TypeAlias = "None | bool | int | float | str | list[Json] | dict[str, Json]"
 
 NESTING_MAX = 64
+SCALARS = frozenset({str, int, bool, type(None)})
+"""Types whose every value is JSON and refers to nothing; a float may be NaN."""
 
 
 class FlowSpecError(Permanent):
@@ -65,6 +67,8 @@ def references(template: Json) -> tuple[TaskRef | ParamRef, ...]:
     stack: list[Json] = [template]
     while stack:
         node = stack.pop()
+        if node.__class__ in SCALARS:
+            continue  # nearly every argument of a large flow
         if isinstance(node, list):
             stack.extend(reversed(node))
         elif isinstance(node, dict):
@@ -85,6 +89,8 @@ def json_problem(value: object) -> str | None:
     stack: list[tuple[object, int]] = [(value, 0)]
     while stack:
         node, depth = stack.pop()
+        if node.__class__ in SCALARS and depth <= NESTING_MAX:
+            continue
         if depth > NESTING_MAX:
             return f"it is nested deeper than {NESTING_MAX} levels"
         if isinstance(node, float) and not math.isfinite(node):

@@ -1,6 +1,5 @@
 """Flows as data: what a flow's author wrote, as JSON that any later version of this program can read or refuse."""
 
-import dataclasses
 import difflib
 import graphlib
 import json
@@ -8,45 +7,38 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import NoReturn
 
 from dagy_control.model.flow_reading import StrictFields
-from dagy_control.model.flow_templates import FlowSpecError, Json, ParamRef, TaskRef, json_problem, references
+from dagy_control.model.flow_task_json import is_format_1, read_task, task_document
+from dagy_control.model.flow_tasks import FLOW_NAME, IMPORT_PATH, Isolation, TaskSpec, TaskState
+from dagy_control.model.flow_templates import SCALARS, FlowSpecError, Json, ParamRef, TaskRef, json_problem, references
 
-FLOW_FORMAT = "dagy.flow/1"
+__all__ = [
+    "FLOW_NAME",
+    "SPEC_ENTRY",
+    "FlowRecord",
+    "FlowSpec",
+    "FlowStatus",
+    "Isolation",
+    "ParameterResolution",
+    "ParameterSpec",
+    "SpecProblem",
+    "TaskSpec",
+    "TaskState",
+    "nearest",
+    "resolve_parameters",
+]
+
+FORMAT_1 = "dagy.flow/1"
+FORMAT_2 = "dagy.flow/2"
+"""Format 1 and the settings of tasks that came later. A flow that uses none of them is written in format 1."""
 SPEC_ENTRY = "flow.json"
 """The file of an artifact that holds its FlowSpec."""
-FLOW_NAME = re.compile(r"[A-Za-z0-9_-]{1,128}")
 FLOW_VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,127}")
-TASK_KEY = re.compile(r"[A-Za-z0-9_.-]{1,200}")
-IMPORT_PATH = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
-
-
-class Isolation(StrEnum):
-    """Where a task's attempt runs. PROCESS: a child that a timeout really ends. THREAD: cheap, and cannot be ended."""
-
-    PROCESS = "process"
-    THREAD = "thread"
-
-
-class TaskState(StrEnum):
-    """A task of a run. PENDING and RUNNING (also between two attempts) may still change, the others never do."""
-
-    PENDING = "PENDING"
-    RUNNING = "RUNNING"
-    SUCCEEDED = "SUCCEEDED"
-    FAILED = "FAILED"
-    TIMED_OUT = "TIMED_OUT"
-    SKIPPED = "SKIPPED"
-    CANCELLED = "CANCELLED"
-
-    @property
-    def is_terminal(self) -> bool:
-        """Whether the task is over for good."""
-        return self not in (TaskState.PENDING, TaskState.RUNNING)
 
 
 class FlowStatus(StrEnum):
@@ -66,48 +58,11 @@ class ParameterSpec:
 
 
 @dataclass(frozen=True, slots=True)
-class TaskSpec:
-    """One call of a task. `key` is unique in the flow; `import_path` ("package.module:attribute") names the callable.
+class SpecProblem:
+    """What is wrong with a flow, as a sentence. `task_key`: of the task that it is about; None: of the flow itself."""
 
-    `retries` counts attempts after the first. `timeout_seconds` bounds one attempt; None: no bound.
-    """
-
-    key: str
-    name: str
-    import_path: str
-    args: tuple[Json, ...] = ()
-    kwargs: Mapping[str, Json] = field(default_factory=dict)
-    retries: int = 0
-    retry_delay_seconds: float = 0.0
-    timeout_seconds: float | None = None
-    isolation: Isolation = Isolation.PROCESS
-
-    def references(self) -> tuple[TaskRef | ParamRef, ...]:
-        """Everything that the arguments refer to, in order. Raises `FlowSpecError` for a template that is none."""
-        return references([*self.args, *self.kwargs.values()])
-
-    def upstream_keys(self) -> tuple[str, ...]:
-        """Keys of the tasks whose results this one takes, each once, in order of first use."""
-        return tuple(dict.fromkeys(ref.key for ref in self.references() if isinstance(ref, TaskRef)))
-
-    def problems(self) -> Iterator[str]:
-        """What is wrong with this task on its own."""
-        where = f"task {self.key!r}"
-        if not TASK_KEY.fullmatch(self.key):
-            yield f"{where}: a key has 1 to 200 of the characters A-Z a-z 0-9 _ . -"
-        if not FLOW_NAME.fullmatch(self.name):
-            yield f"{where}: the name {self.name!r} must have 1 to 128 of the characters A-Z a-z 0-9 _ -; give @task(name=…)"
-        if not IMPORT_PATH.fullmatch(self.import_path):
-            yield f'{where}: the import path {self.import_path!r} must look like "package.module:function"'
-        if not 0 <= self.retries <= 100:
-            yield f"{where}: retries must be 0 to 100, not {self.retries}"
-        if not 0 <= self.retry_delay_seconds <= 86_400:
-            yield f"{where}: retry_delay_seconds must be 0 to 86400 (a day), not {self.retry_delay_seconds}"
-        if self.timeout_seconds is not None and not 0 < self.timeout_seconds <= 604_800:
-            yield f"{where}: timeout_seconds must be above 0 and at most 604800 (a week), not {self.timeout_seconds}"
-        for name, template in (*((str(i), arg) for i, arg in enumerate(self.args)), *self.kwargs.items()):
-            if problem := json_problem(template):
-                yield f"{where}: argument {name} cannot be stored: {problem}; pass JSON values, or make the value in a task"
+    text: str
+    task_key: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,10 +84,20 @@ class FlowSpec:
 
     def to_json(self) -> str:
         """JSON text that `from_json` reads back to an equal spec; equal specs give equal text."""
-        document = dataclasses.asdict(self)
-        document["parameters"] = [_parameter_document(parameter) for parameter in self.parameters]
+        tasks = [task_document(task) for task in self.tasks]
+        document = {
+            "format": FORMAT_1 if all(map(is_format_1, tasks)) else FORMAT_2,
+            "name": self.name,
+            "version": self.version,
+            "import_path": self.import_path,
+            "parameters": [_parameter_document(parameter) for parameter in self.parameters],
+            "tasks": tasks,
+            "result": self.result,
+            "fail_fast": self.fail_fast,
+            "max_concurrency": self.max_concurrency,
+        }
         try:
-            return json.dumps({"format": FLOW_FORMAT, **document}, allow_nan=False, indent=1, sort_keys=True)
+            return json.dumps(document, allow_nan=False, indent=1, sort_keys=True)
         except (TypeError, ValueError, RecursionError) as error:
             raise FlowSpecError(f"flow {self.name!r} cannot be written as JSON: {error}; see validate()") from error
 
@@ -148,9 +113,9 @@ class FlowSpec:
             raise FlowSpecError(f"flow spec: not JSON ({error}); build the artifact again") from error
         top = StrictFields(document, "flow spec")
         found = top.take("format", str)
-        if found != FLOW_FORMAT:
+        if found not in (FORMAT_1, FORMAT_2):
             raise FlowSpecError(
-                f"flow spec: format {found!r} is not known here, only {FLOW_FORMAT!r}; "
+                f"flow spec: format {found!r} is not known here, only {FORMAT_1!r} and {FORMAT_2!r}; "
                 "build the artifact with this version of dagy_control, or run it with a newer one"
             )
         spec = cls(
@@ -158,7 +123,9 @@ class FlowSpec:
             version=top.take("version", str),
             import_path=top.take("import_path", str),
             parameters=tuple(_read_parameter(item, i) for i, item in enumerate(top.take("parameters", list))),
-            tasks=tuple(_read_task(item, i) for i, item in enumerate(top.take("tasks", list))),
+            tasks=tuple(
+                read_task(item, i, format_1=found == FORMAT_1) for i, item in enumerate(top.take("tasks", list))
+            ),
             result=top.take_json("result"),
             fail_fast=top.take("fail_fast", bool),
             max_concurrency=top.take_or_none("max_concurrency", int),
@@ -166,11 +133,23 @@ class FlowSpec:
         top.refuse_the_rest()
         return spec
 
+    def upstream(self) -> dict[str, tuple[str, ...]]:
+        """By task key: the keys of the tasks whose results it takes. Of a valid flow."""
+        return {task.key: task.upstream_keys() for task in self.tasks}
+
     def validate(self) -> tuple[str, ...]:
         """Everything wrong with this flow, a sentence each; empty when it can be run."""
-        return tuple(self._problems())
+        return tuple(problem.text for problem in self.problems())
 
-    def _problems(self) -> Iterator[str]:
+    def problems(self) -> Iterator[SpecProblem]:
+        """Everything wrong with this flow, each with the task that it is about."""
+        yield from map(SpecProblem, self._own_problems())
+        for task in self.tasks:
+            for text in task.problems():
+                yield SpecProblem(text, task.key)
+        yield from self._graph_problems()
+
+    def _own_problems(self) -> Iterator[str]:
         if not FLOW_NAME.fullmatch(self.name):
             yield f"flow name {self.name!r}: 1 to 128 of the characters A-Z a-z 0-9 _ - are allowed; give @flow(name=…)"
         if not FLOW_VERSION.fullmatch(self.version):
@@ -188,33 +167,31 @@ class FlowSpec:
                 yield f"parameter {parameter.name!r}: its default cannot be stored: {problem}; use a JSON value or None"
         yield from _duplicates("task key", [task.key for task in self.tasks])
         yield from _duplicates("parameter", [parameter.name for parameter in self.parameters])
-        for task in self.tasks:
-            yield from task.problems()
         if problem := json_problem(self.result):
             yield f"the result cannot be stored: {problem}; return JSON values and task outputs"
-        yield from self._graph_problems()
 
-    def _graph_problems(self) -> Iterator[str]:
+    def _graph_problems(self) -> Iterator[SpecProblem]:
         keys = {task.key for task in self.tasks}
         parameters = {parameter.name for parameter in self.parameters}
         edges: dict[str, tuple[str, ...]] = {}
+        limits: dict[str, int | None] = {}
         for task in self.tasks:
-            if json_problem([*task.args, *task.kwargs.values()]):
-                continue
-            try:
-                yield from _unknown_references(f"task {task.key!r}", task.references(), keys, parameters)
-                edges[task.key] = task.upstream_keys()
-            except FlowSpecError as error:
-                yield f"task {task.key!r}: {error}"
+            limit = limits.setdefault(task.name, task.concurrency_limit)
+            if limit != task.concurrency_limit:
+                text = f"tasks named {task.name!r} ask for different concurrency limits, {limit} and {task.concurrency_limit}"
+                yield SpecProblem(f"{text}; the limit belongs to the name: give one of them another name", task.key)
+            found, problems = _references_of(task)
+            edges[task.key] = tuple(dict.fromkeys(ref.key for ref in found if isinstance(ref, TaskRef)))
+            unknown = _unknown_references(task.key, found, keys, parameters)
+            yield from (SpecProblem(text, task.key) for text in (*problems, *unknown))
         try:
             if not json_problem(self.result):
-                yield from _unknown_references("the result", references(self.result), keys, parameters)
+                yield from map(SpecProblem, _unknown_references(None, references(self.result), keys, parameters))
         except FlowSpecError as error:
-            yield f"the result: {error}"
-        try:
-            graphlib.TopologicalSorter(edges).prepare()
-        except graphlib.CycleError as error:
-            yield f"the tasks wait for each other in a circle: {' → '.join(error.args[1])}; break one of these edges"
+            yield SpecProblem(f"the result: {error}")
+        if circle := _circle(edges):
+            text = f"the tasks wait for each other in a circle: {' → '.join(circle)}; break one of these edges"
+            yield SpecProblem(text, circle[0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,10 +243,38 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
+def _references_of(task: TaskSpec) -> tuple[tuple[TaskRef | ParamRef, ...], tuple[str, ...]]:
+    """(what the arguments refer to, what is wrong with them). Arguments that are no JSON are told of elsewhere."""
+    if any(arg.__class__ not in SCALARS and json_problem(arg) for arg in (*task.args, *task.kwargs.values())):
+        return (), ()
+    try:
+        return task.references(), ()
+    except FlowSpecError as error:
+        return (), (f"task {task.key!r}: {error}",)
+
+
+def _circle(edges: Mapping[str, tuple[str, ...]]) -> list[str] | None:
+    """A circle of tasks, if there is one: never when each takes only from those before it, as every flow that the SDK builds."""
+    before: set[str] = set()
+    for key, upstream in edges.items():
+        if not before.issuperset(upstream):
+            break
+        before.add(key)
+    else:
+        return None
+    try:
+        graphlib.TopologicalSorter(edges).prepare()
+    except graphlib.CycleError as error:
+        circle: list[str] = error.args[1]
+        return circle
+    return None
+
+
 def _unknown_references(
-    where: str, found: Iterable[TaskRef | ParamRef], keys: AbstractSet[str], parameters: AbstractSet[str]
+    task_key: str | None, found: Iterable[TaskRef | ParamRef], keys: AbstractSet[str], parameters: AbstractSet[str]
 ) -> Iterator[str]:
     for ref in dict.fromkeys(found):
+        where = "the result" if task_key is None else f"task {task_key!r}"
         if isinstance(ref, TaskRef) and ref.key not in keys:
             yield f"{where} refers to an unknown task {ref.key!r}{nearest(ref.key, keys)}"
         elif isinstance(ref, ParamRef) and ref.name not in parameters:
@@ -297,23 +302,3 @@ def _read_parameter(value: Json, index: int) -> ParameterSpec:
     parameter = ParameterSpec(name, required, None if required else fields.take_json("default"))
     fields.refuse_the_rest()
     return parameter
-
-
-def _read_task(value: Json, index: int) -> TaskSpec:
-    fields = StrictFields(value, f"flow spec, task {index}")
-    isolation = fields.take("isolation", str)
-    if isolation not in tuple(Isolation):
-        raise FlowSpecError(f"flow spec, task {index}: isolation must be 'process' or 'thread', not {isolation!r}")
-    task = TaskSpec(
-        key=fields.take("key", str),
-        name=fields.take("name", str),
-        import_path=fields.take("import_path", str),
-        args=tuple(fields.take("args", list)),
-        kwargs=fields.take("kwargs", dict),
-        retries=fields.take("retries", int),
-        retry_delay_seconds=fields.take_seconds("retry_delay_seconds"),
-        timeout_seconds=fields.take_seconds_or_none("timeout_seconds"),
-        isolation=Isolation(isolation),
-    )
-    fields.refuse_the_rest()
-    return task

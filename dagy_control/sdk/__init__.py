@@ -7,6 +7,7 @@ uploading an artifact and registering a flow belong to `requests`.
 from dagy_control.sdk.artifact import Artifact, ArtifactError, build_artifact
 from dagy_control.sdk.building import FlowBuildError, TaskOutput
 from dagy_control.sdk.flow import Flow, FlowRunError, flow
+from dagy_control.sdk.settings import TaskOptions, exponential_backoff
 from dagy_control.sdk.task import Task, task
 
 __all__ = [
@@ -16,8 +17,10 @@ __all__ = [
     "FlowBuildError",
     "FlowRunError",
     "Task",
+    "TaskOptions",
     "TaskOutput",
     "build_artifact",
+    "exponential_backoff",
     "flow",
     "task",
 ]

@@ -8,12 +8,22 @@ from pathlib import Path
 from typing import NoReturn
 
 from dagy_control.errors import Permanent
+from dagy_control.model.flow_tasks import TaskSpec
 from dagy_control.model.flow_templates import NESTING_MAX, Json
-from dagy_control.model.flows import TaskSpec
+from dagy_control.sdk.places import Place, place_of_call, place_of_function
 
 
 class FlowBuildError(Permanent):
-    """A flow's function cannot be turned into a FlowSpec. The message says what, where, and what to write instead."""
+    """A flow's function cannot be turned into a FlowSpec. The message says what, where, and what to write instead.
+
+    It ends with the line of the author's source that it is about, `place`: by default the one that is running.
+    """
+
+    def __init__(self, message: str, place: Place | None = None) -> None:
+        self.text = message
+        self.place = place or place_of_call()
+        told = self.place is None or str(self.place) in message
+        super().__init__(message if told else f"{message} ({self.place})")
 
 
 class Deferred:
@@ -91,6 +101,7 @@ class FlowBuild:
     def __init__(self, flow_name: str) -> None:
         self.flow_name = flow_name
         self.tasks: list[TaskSpec] = []
+        self.places: dict[str, Place | None] = {}
         self._taken: set[str] = set()
         self._counts: dict[str, int] = {}
 
@@ -104,8 +115,9 @@ class FlowBuild:
         return key
 
     def add(self, task: TaskSpec) -> TaskOutput:
-        """Write a task down."""
+        """Write a task down, and where it is called."""
         self.tasks.append(task)
+        self.places[task.key] = place_of_call()
         return TaskOutput(task.key, self)
 
     def template(self, value: object, where: str, depth: int = 0) -> Json:
@@ -161,7 +173,8 @@ def import_path_of(function: Callable[..., object], what: str) -> str:
     if "<" in name:
         raise FlowBuildError(
             f"{what} is defined inside a function or is a lambda ({name}); its own process could not import it. "
-            "Define it at the top level of a module"
+            "Define it at the top level of a module",
+            place_of_function(function),
         )
     return f"{_module_of(function, what)}:{name}"
 
@@ -175,5 +188,6 @@ def _module_of(function: Callable[..., object], what: str) -> str:
     if (file := getattr(main, "__file__", None)) is not None:  # python folder/module.py, whose folder is on sys.path
         return Path(file).stem
     raise FlowBuildError(
-        f"{what} was typed into an interactive session; put it into a file, so that its process can import it"
+        f"{what} was typed into an interactive session; put it into a file, so that its process can import it",
+        place_of_function(function),
     )

@@ -15,6 +15,7 @@ from dagy_control.model.flow_templates import Json
 from dagy_control.model.flows import FlowSpec, ParameterSpec
 from dagy_control.model.runs import ResultStatus
 from dagy_control.sdk.building import FlowBuildError, ParameterPlaceholder, building, current_build, import_path_of
+from dagy_control.sdk.places import Place, place_of_function
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -56,7 +57,10 @@ class Flow(Generic[P, R]):
         placeholders = {parameter.name: ParameterPlaceholder(parameter.name) for parameter in parameters}
         with building(self.name) as build:
             returned = cast("Callable[..., R]", self.function)(**placeholders)
-            result = build.template(returned, f"the result of flow {self.name!r}")
+            try:
+                result = build.template(returned, f"the result of flow {self.name!r}")
+            except FlowBuildError as error:
+                raise FlowBuildError(error.text, self._place) from None
         spec = FlowSpec(
             name=self.name,
             version=self.version,
@@ -67,8 +71,10 @@ class Flow(Generic[P, R]):
             fail_fast=self.fail_fast,
             max_concurrency=self.max_concurrency,
         )
-        if problems := spec.validate():
-            raise FlowBuildError(f"flow {self.name!r} cannot be built: " + "; ".join(problems))
+        if problems := tuple(spec.problems()):
+            places = [build.places.get(problem.task_key or "") or self._place for problem in problems]
+            told = "; ".join(f"{problem.text} ({place})" for problem, place in zip(problems, places, strict=True))
+            raise FlowBuildError(f"flow {self.name!r} cannot be built: {told}", places[0])
         return spec
 
     def run_local(self, **parameters: Json) -> R:
@@ -90,12 +96,16 @@ class Flow(Generic[P, R]):
             raise FlowRunError(outcome)
         return cast("R", runner.result())
 
+    @property
+    def _place(self) -> Place | None:
+        return place_of_function(self.function)
+
     def _parameters(self) -> tuple[ParameterSpec, ...]:
         found = []
         for parameter in inspect.signature(self.function).parameters.values():
             if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD, parameter.POSITIONAL_ONLY):
                 raise FlowBuildError(
-                    f"flow {self.name!r}: parameter {parameter.name!r} must be a plain named parameter"
+                    f"flow {self.name!r}: parameter {parameter.name!r} must be a plain named parameter", self._place
                 )
             required = parameter.default is parameter.empty
             found.append(ParameterSpec(parameter.name, required, None if required else parameter.default))

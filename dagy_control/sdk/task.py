@@ -4,24 +4,14 @@ import dataclasses
 import functools
 import inspect
 from collections.abc import Callable, Iterable
-from typing import Generic, ParamSpec, TypeVar, cast, overload
+from typing import Generic, ParamSpec, TypeVar, Unpack, cast, overload
 
-from dagy_control.model.flows import Isolation, TaskSpec
+from dagy_control.model.flow_tasks import TaskSpec
 from dagy_control.sdk.building import Deferred, FlowBuild, FlowBuildError, TaskOutput, current_build, import_path_of
+from dagy_control.sdk.settings import TaskOptions, task_prototype
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class TaskSettings:
-    """What `@task(…)` was given; see `task`."""
-
-    name: str
-    retries: int
-    retry_delay_seconds: float
-    timeout_seconds: float | None
-    isolation: Isolation
 
 
 class Task(Generic[P, R]):
@@ -31,17 +21,17 @@ class Task(Generic[P, R]):
     which can only be passed on.
     """
 
-    def __init__(self, function: Callable[P, R], settings: TaskSettings) -> None:
+    def __init__(self, function: Callable[P, R], prototype: TaskSpec) -> None:
         functools.update_wrapper(self, function)
         self.function = function
-        self.settings = settings
+        self.prototype = prototype
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Outside a flow: call the function. In a flow that is being built: one more task, with an edge from each output passed."""
         build = current_build()
         if build is None:
             return self.function(*args, **kwargs)
-        return cast("R", self._record(build, build.new_key(self.settings.name), args, kwargs))
+        return cast("R", self._record(build, build.new_key(self.prototype.name), args, kwargs))
 
     def map(self, items: Iterable[object], **common: object) -> list[R]:
         """One task for each item, given as the first argument; `common` goes to each. Items may be literals, outputs, parameters.
@@ -50,14 +40,14 @@ class Task(Generic[P, R]):
         """
         if isinstance(items, Deferred):
             raise FlowBuildError(
-                f"{self.settings.name}.map needs a list that is known while the flow is built, not the {items.description}. "
+                f"{self.prototype.name}.map needs a list that is known while the flow is built, not the {items.description}. "
                 "Map over a list of known length, or loop inside one @task"
             )
         build = current_build()
         if build is None:
             call = cast("Callable[..., R]", self.function)
             return [call(item, **common) for item in items]
-        prefix = build.new_key(self.settings.name)
+        prefix = build.new_key(self.prototype.name)
         outputs = [self._record(build, f"{prefix}.{i}", (item,), common) for i, item in enumerate(items)]
         return cast("list[R]", outputs)
 
@@ -67,19 +57,14 @@ class Task(Generic[P, R]):
             inspect.signature(self.function).bind(*args, **kwargs)
         except TypeError as error:
             raise FlowBuildError(f"{where} is called wrongly: {error}") from error
-        return build.add(
-            TaskSpec(
-                key=key,
-                name=self.settings.name,
-                import_path=import_path_of(self.function, f"task {self.settings.name!r}"),
-                args=tuple(build.template(arg, f"argument {i} of {where}") for i, arg in enumerate(args)),
-                kwargs={name: build.template(arg, f"argument {name!r} of {where}") for name, arg in kwargs.items()},
-                retries=self.settings.retries,
-                retry_delay_seconds=self.settings.retry_delay_seconds,
-                timeout_seconds=self.settings.timeout_seconds,
-                isolation=self.settings.isolation,
-            )
+        spec = dataclasses.replace(
+            self.prototype,
+            key=key,
+            import_path=import_path_of(self.function, f"task {self.prototype.name!r}"),
+            args=tuple(build.template(arg, f"argument {i} of {where}") for i, arg in enumerate(args)),
+            kwargs={name: build.template(arg, f"argument {name!r} of {where}") for name, arg in kwargs.items()},
         )
+        return build.add(spec)
 
 
 @overload
@@ -87,43 +72,16 @@ def task(function: Callable[P, R], /) -> Task[P, R]: ...
 
 
 @overload
-def task(
-    *,
-    name: str | None = None,
-    retries: int = 0,
-    retry_delay_seconds: float = 0.0,
-    timeout_seconds: float | None = None,
-    isolation: str = "process",
-) -> Callable[[Callable[P, R]], Task[P, R]]: ...
+def task(**options: Unpack[TaskOptions]) -> Callable[[Callable[P, R]], Task[P, R]]: ...
 
 
 def task(
-    function: Callable[P, R] | None = None,
-    /,
-    *,
-    name: str | None = None,
-    retries: int = 0,
-    retry_delay_seconds: float = 0.0,
-    timeout_seconds: float | None = None,
-    isolation: str = "process",
+    function: Callable[P, R] | None = None, /, **options: Unpack[TaskOptions]
 ) -> Task[P, R] | Callable[[Callable[P, R]], Task[P, R]]:
-    """Make a function a task, bare or with settings.
-
-    `name`: the function's by default. `retries`: attempts after the first, each `retry_delay_seconds` after the one before.
-    `timeout_seconds`: of one attempt. `isolation`: "process" (a child that a timeout really ends, and whose memory is its own)
-    or "thread" (for light tasks: much cheaper, but a timeout can only abandon it, and a crash takes the worker along).
-    """
-    if isolation not in tuple(Isolation):
-        raise FlowBuildError(f"isolation must be 'process' or 'thread', not {isolation!r}")
+    """Make a function a task, bare or with settings: see `TaskOptions`. Raises `FlowBuildError` for settings that cannot be."""
+    prototype = task_prototype(options)
 
     def decorate(decorated: Callable[P, R]) -> Task[P, R]:
-        settings = TaskSettings(
-            name=name or decorated.__name__,
-            retries=retries,
-            retry_delay_seconds=float(retry_delay_seconds),
-            timeout_seconds=None if timeout_seconds is None else float(timeout_seconds),
-            isolation=Isolation(isolation),
-        )
-        return Task(decorated, settings)
+        return Task(decorated, dataclasses.replace(prototype, name=prototype.name or decorated.__name__))
 
     return decorate if function is None else decorate(function)

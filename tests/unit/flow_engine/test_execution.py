@@ -7,6 +7,7 @@ import pytest
 
 from dagy_control.flow_engine.execution import EngineOptions
 from dagy_control.flow_engine.reporting import TaskRunState
+from dagy_control.flow_engine.results import ResultLimits
 from dagy_control.model.flow_templates import FlowSpecError
 from dagy_control.model.flows import Isolation, TaskState
 from dagy_control.model.outcomes import SHUTDOWN_MESSAGE
@@ -74,14 +75,14 @@ async def test_an_exception_becomes_text_and_skips_what_depends_on_it(isolation:
         ("kill_myself", (), "killed by SIGKILL"),
         ("leave", (4,), "4"),
         ("make_unpicklable", (), "cannot be pickled"),
-        ("make_large", (5_000_000,), "more than the 1,000,000 allowed"),
+        ("make_large", (5_000_000,), "more than the 1,000,000 bytes allowed"),
     ],
     ids=["exit", "exit zero", "killed", "sys.exit", "unpicklable", "too large"],
 )
 async def test_whatever_a_child_does_is_the_tasks_failure_and_the_flow_goes_on(
     function: str, args: tuple[int, ...], says: str
 ) -> None:
-    options = EngineOptions(max_concurrency=1, result_bytes_max=1_000_000)
+    options = EngineOptions(max_concurrency=1, results=ResultLimits(result_bytes_max=1_000_000))
     run = Run(
         a_flow(a_task("bad", function, *args), a_task("good", "add", 2), result={"$task": "good"}), options=options
     )

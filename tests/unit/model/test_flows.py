@@ -62,7 +62,7 @@ def test_a_default_of_none_is_not_a_missing_default() -> None:
         ('{"format": NaN}', "NaN is no JSON number"),
         ("[]", r"an object was expected, not \[\]"),
         ("{}", "field 'format' is missing; build the artifact again"),
-        (json.dumps(document(format="dagy.flow/2")), "format 'dagy.flow/2' is not known here"),
+        (json.dumps(document(format="dagy.flow/3")), "format 'dagy.flow/3' is not known here"),
         (json.dumps(document(colour="red")), "unknown field 'colour'"),
         (json.dumps(document(fail_fast=1)), "fail_fast must be a bool, not 1"),
         (json.dumps(document(max_concurrency=True)), "max_concurrency must be a int, not true"),
