@@ -14,8 +14,10 @@ from dagy_control.kernel.tasks import background
 from dagy_control.model.flows import TaskState
 from dagy_control.model.task_runs import TaskRun
 from dagy_control.worker.report import ERROR_MAX_CHARACTERS, FLUSH_INTERVAL_S, TaskRunReporter
+from dagy_control.worker.traces import TRACES_MAX, Traces
 from tests.builders import NOW, running
 from tests.fakes.clock import VirtualClock
+from tests.fakes.flows import FakeArtifacts
 from tests.fakes.task_runs import FakeTaskRuns
 
 
@@ -158,6 +160,96 @@ async def test_a_task_between_two_attempts_has_not_completed() -> None:
     await world.change("load", TaskState.PENDING, ended_at=NOW, retry_at=NOW, error_type="LookupError")
     await world.reporter.flush()
     assert world.table.records["r1", "0002#load"].completed_at is None
+
+
+# Traces.
+
+
+class Traced(World):
+    """A reporter that stores traces."""
+
+    def __init__(self, table: FakeTaskRuns | None = None, **values: Any) -> None:
+        super().__init__(table)
+        self.store = FakeArtifacts()
+        run = running(attempt=2)
+        traces = Traces(run, self.store, "traces/")
+        self.reporter = TaskRunReporter(run, self.table, self.clock, traces=traces, **values)
+
+    async def fail(self, key: str, trace: str = "Traceback …", **values: Any) -> None:
+        given = {"error_type": "LookupError", "error_message": "none", "error_traceback": trace, **values}
+        await self.change(key, TaskState.FAILED, **given)
+
+
+async def test_a_trace_is_stored_and_its_uri_stands_on_the_tasks_row() -> None:
+    world = Traced()
+    await world.fail("load.3")
+    await world.reporter.flush()
+    uri = "s3://dagy-artifacts/traces/r1/0002/load.3.1.txt"
+    assert world.store.objects == {uri: "Traceback …".encode()}
+    assert world.table.records["r1", "0002#load.3"].trace_uri == uri
+
+
+async def test_the_trace_of_an_earlier_try_stays_on_the_row_of_a_task_that_then_succeeds() -> None:
+    world = Traced()
+    await world.change("load", TaskState.PENDING, retry_at=NOW, error_type="E", error_message="e", error_traceback="T")
+    await world.reporter.flush()
+    await world.change("load", TaskState.SUCCEEDED)
+    await world.reporter.flush()
+    row = world.table.records["r1", "0002#load"]
+    assert (row.status, row.trace_uri) == (TaskState.SUCCEEDED, "s3://dagy-artifacts/traces/r1/0002/load.1.txt")
+
+
+async def test_a_store_in_trouble_delays_the_trace_and_not_the_row() -> None:
+    world = Traced()
+    world.store.next_error("upload", Transient("down"))
+    await world.fail("load")
+    await world.reporter.flush()
+    assert world.statuses() == {"0002#load": TaskState.FAILED}
+    assert world.table.records["r1", "0002#load"].trace_uri is None
+    await world.reporter.flush()
+    assert world.table.records["r1", "0002#load"].trace_uri is not None
+    calls = list(world.store.calls)
+    await world.reporter.flush()
+    assert world.store.calls == calls, "stored once"
+
+
+async def test_a_table_in_trouble_keeps_the_traces_for_later() -> None:
+    world = Traced()
+    world.table.next_error("put_many", Transient("down"))
+    await world.fail("load")
+    await world.reporter.flush()
+    assert world.store.objects == {}
+    await world.reporter.flush()
+    assert world.table.records["r1", "0002#load"].trace_uri is not None
+
+
+async def test_thousands_of_failures_make_a_bounded_number_of_objects_and_all_rows() -> None:
+    world = Traced()
+    for number in range(3 * TRACES_MAX):
+        await world.fail(f"load.{number}")
+    await world.reporter.flush()
+    assert len(world.store.objects) == TRACES_MAX
+    assert len(world.table.records) == 3 * TRACES_MAX
+    assert sum(row.trace_uri is not None for row in world.table.records.values()) == TRACES_MAX
+
+
+async def test_what_must_not_be_told_is_in_no_row_no_trace_and_no_line() -> None:
+    world = Traced(told=lambda text: text.replace("hunter22", "***"))
+    with capture_logs() as lines:
+        await world.fail("load", "Traceback hunter22", error_message="with hunter22")
+    await world.reporter.flush()
+    assert world.table.records["r1", "0002#load"].error_message == "with ***"
+    assert list(world.store.objects.values()) == [b"Traceback ***"]
+    assert "hunter22" not in str(lines)
+
+
+async def test_the_first_task_is_told_of_once_it_begins() -> None:
+    told: list[str] = []
+    world = Traced(on_first_task=lambda: told.append("now"))
+    await world.change("later", TaskState.CANCELLED)
+    assert told == []
+    await world.change("load", TaskState.RUNNING)
+    assert told == ["now"]
 
 
 @pytest.mark.parametrize(
