@@ -20,6 +20,7 @@ from dagy_control.config.loops import (
 )
 from dagy_control.config.prices import PriceSettings
 from dagy_control.config.rules import find_violations
+from dagy_control.config.telemetry import TelemetrySettings
 
 RULES_BROKEN = "rules_broken"
 """The error type under which pydantic carries the violations of the rules between settings."""
@@ -73,6 +74,7 @@ class Settings(BaseSettings):
     api: ApiSettings = Field(default_factory=ApiSettings)
     worker: WorkerSettings = Field(default_factory=WorkerSettings)
     prices: PriceSettings = Field(default_factory=PriceSettings)
+    telemetry: TelemetrySettings = Field(default_factory=TelemetrySettings)
 
     @model_validator(mode="after")
     def _keeps_the_rules(self) -> "Settings":

@@ -24,12 +24,13 @@ from dagy_control.entrypoints.orphan_scans import HttpScans, orphan_loop
     reconcile_policy,
 )
 from dagy_control.entrypoints.reloading import ConfigMetrics, FileSource, Reloader
-from dagy_control.entrypoints.wiring import Ports, open_ports
+from dagy_control.entrypoints.wiring import Ports, embedded_metrics, open_ports
 from dagy_control.events.effects import EventEffects
 from dagy_control.events.loop import DeadLetterLoop, EventLoop
 from dagy_control.events.metrics import EventMetrics
 from dagy_control.kernel.clock import Clock, SystemClock
 from dagy_control.kernel.drain import Drain
+from dagy_control.kernel.emf import EmbeddedMetrics
 from dagy_control.kernel.health import Health
 from dagy_control.kernel.lag import LoopLag
 from dagy_control.kernel.leases import LeaseHolder, LeaseKeeper, LeaseMetrics
@@ -76,16 +77,13 @@ async def _serve(loaded: Loaded, text: ConfigText | None, environ: Mapping[str, 
     supervisor.on_drain(health.begin_drain)
     Info("dagy_build", "Version of this program.", registry=registry).info({"version": __version__})
     async with AsyncExitStack() as stack:
-        ports = await stack.enter_async_context(open_ports(settings, registry=registry))
+        embedded = embedded_metrics(settings)
+        ports = await stack.enter_async_context(open_ports(settings, registry=registry, embedded=embedded))
+        if embedded is not None:
+            supervisor.add("cloudwatch-metrics", embedded.run, stage=STAGE_HTTP)
         keeper = _lease_keeper(settings, ports, registry, health, supervisor)
-        running = _start_loops(settings, ports, registry, keeper)
-        for each in running:
-            health.register_alive(each.loop.name, each.ticker.alive)
-            if each.lease is not None:
-                health.register_state(f"{each.loop.name} lease", each.lease.state)
-            if isinstance(each.loop, LaunchingLoop):
-                health.register_state("launch breaker", each.loop.describe_breaker)
-            supervisor.add(each.loop.name, each.ticker.run, stage=STAGE_LOOPS)
+        running = _start_loops(settings, ports, registry, keeper, embedded)
+        _supervise(running, health, supervisor)
         lag = LoopLag(registry, clock)
         health.register_alive("event-loop", lag.alive)
         supervisor.add("event-loop-lag", lag.run, stage=STAGE_HTTP)
@@ -111,13 +109,28 @@ async def _serve(loaded: Loaded, text: ConfigText | None, environ: Mapping[str, 
         return await supervisor.run()
 
 
+def _supervise(running: Sequence[RunningLoop], health: Health, supervisor: Supervisor) -> None:
+    """Let the loops run, and their health be seen."""
+    for each in running:
+        health.register_alive(each.loop.name, each.ticker.alive)
+        if each.lease is not None:
+            health.register_state(f"{each.loop.name} lease", each.lease.state)
+        if isinstance(each.loop, LaunchingLoop):
+            health.register_state("launch breaker", each.loop.describe_breaker)
+        supervisor.add(each.loop.name, each.ticker.run, stage=STAGE_LOOPS)
+
+
 def _start_loops(
-    settings: Settings, ports: Ports, registry: CollectorRegistry, keeper: LeaseKeeper | None
+    settings: Settings,
+    ports: Ports,
+    registry: CollectorRegistry,
+    keeper: LeaseKeeper | None,
+    embedded: EmbeddedMetrics | None,
 ) -> list[RunningLoop]:
     """Every loop that could work, each with its ticker; those that are switched off stand still until an edit switches them on."""
     plans, metrics = loop_plans(settings), LoopMetrics(registry)
     running = []
-    for plan, loop in _loops(settings, ports, registry):
+    for plan, loop in _loops(settings, ports, registry, embedded):
         lease = (
             keeper.keep(lease_name(settings, loop))
             if keeper and not isinstance(loop, EventLoop | DeadLetterLoop)
@@ -128,16 +141,16 @@ def _start_loops(
     return running
 
 
-def _loops(settings: Settings, ports: Ports, registry: CollectorRegistry) -> Iterator[tuple[str, LiveLoop]]:
+def _loops(
+    settings: Settings, ports: Ports, registry: CollectorRegistry, embedded: EmbeddedMetrics | None
+) -> Iterator[tuple[str, LiveLoop]]:
     """The loops for which there is a cluster, or a queue, each with the name of its plan."""
     if settings.ecs.cluster_arn:
         launching = LaunchingEffects(ports.runs, ports.tasks, ports.writer, ports.clock)
         yield "launching", LaunchingLoop(launch_policy(settings), launching, LaunchingMetrics(registry))
         reconciling = ReconcilingEffects(ports.runs, ports.tasks, ports.results, ports.writer, ports.clock)
-        yield (
-            "reconciling",
-            ReconcilingLoop(reconcile_policy(settings), reconciling, ReconcilingMetrics(registry), ports.clock),
-        )
+        metrics = ReconcilingMetrics(registry, tell_lag=embedded.reconcile_lag if embedded is not None else None)
+        yield "reconciling", ReconcilingLoop(reconcile_policy(settings), reconciling, metrics, ports.clock)
         yield "orphans", orphan_loop(settings, ports, registry)
     if settings.events.queue_url:
         dead_url = settings.events.dead_letter_queue_url

@@ -22,13 +22,38 @@ from dagy_control.adapters.sqs_events import SqsTaskEvents
 from dagy_control.config import Settings
 from dagy_control.entrypoints.policies import client_policy, request_policy
 from dagy_control.kernel.clock import Clock, SystemClock
+from dagy_control.kernel.emf import EmbeddedMetrics
 from dagy_control.kernel.limiter import Limiter
 from dagy_control.kernel.record_writer import RecordWriter
-from dagy_control.kernel.telemetry import ApiCallMetrics, LimiterMetrics
+from dagy_control.kernel.telemetry import ApiCallMetrics, LimiterMetrics, RunEndMetrics
+from dagy_control.model.runs import Run
 from dagy_control.requests.launch import Launcher, RequestPorts
 
 COMMAND_SHARE = 0.1
 """The part of the account's API budget that a command run by hand takes, beside a daemon that has the rest."""
+
+
+def embedded_metrics(settings: Settings) -> EmbeddedMetrics | None:
+    """The figures for CloudWatch, where they are wanted."""
+    if not settings.telemetry.cloudwatch_metrics:
+        return None
+    dimensions = {"Installation": settings.installation, "Environment": settings.environment}
+    return EmbeddedMetrics(SystemClock(), namespace=settings.telemetry.cloudwatch_namespace, dimensions=dimensions)
+
+
+def _told(registry: CollectorRegistry | None, embedded: EmbeddedMetrics | None) -> Callable[[Run], None]:
+    """Who is told of the runs that this process ends."""
+    listeners: list[Callable[[Run], None]] = []
+    if registry is not None:
+        listeners.append(RunEndMetrics(registry).record)
+    if embedded is not None:
+        listeners.append(embedded.run_ended)
+
+    def tell(run: Run) -> None:
+        for listener in listeners:
+            listener(run)
+
+    return tell
 
 
 def new_id() -> str:
@@ -84,9 +109,16 @@ class Ports:
 
 @asynccontextmanager
 async def open_ports(
-    settings: Settings, *, registry: CollectorRegistry | None = None, share: float | None = None
+    settings: Settings,
+    *,
+    registry: CollectorRegistry | None = None,
+    embedded: EmbeddedMetrics | None = None,
+    share: float | None = None,
 ) -> AsyncIterator[Ports]:
-    """Open every adapter for as long as the block lasts. `share` of the account's API budget: the configured one unless given."""
+    """Open every adapter for as long as the block lasts. `share` of the account's API budget: the configured one unless given.
+
+    `registry`, `embedded`: where calls, and runs that end, are counted.
+    """
     clock = SystemClock()
     calls = AwsCalls(clock, ApiCallMetrics(registry) if registry is not None else None)
     limiter = Limiter(clock, share=share or settings.aws.account_share, scale=settings.aws.rate_scale)
@@ -111,7 +143,7 @@ async def open_ports(
             suspicions=DynamoSuspicions(clients.dynamodb, calls, clock, table=tables.orphans),
             state_tables=DynamoStateTables(clients.dynamodb, calls, clock),
             leases=DynamoLeases(clients.dynamodb, calls, table=tables.leases),
-            writer=RecordWriter(runs, clock, new_id),
+            writer=RecordWriter(runs, clock, new_id, on_end=_told(registry, embedded)),
             new_id=new_id,
             settings=settings,
         )

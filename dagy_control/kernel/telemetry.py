@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Plat
 from structlog.typing import EventDict, Processor
 
 from dagy_control.kernel.limiter import Limiter
+from dagy_control.model.runs import Run
 
 NO_FIELDS: Mapping[str, str] = MappingProxyType({})
 
@@ -158,6 +159,22 @@ class LoopMetrics:
         self.consecutive_errors = Gauge(
             "dagy_loop_consecutive_errors", "Failed ticks since the last good one.", ["loop"], registry=registry
         )
+
+
+class RunEndMetrics:
+    """Ends of runs, by whichever loop. Those that a worker or a command writes are counted in their own process only."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._ended = Counter(
+            "dagy_runs_ended_total",
+            "Runs that this process has brought to their end.",
+            ["status", "failure_class"],
+            registry=registry,
+        )
+
+    def record(self, run: Run) -> None:
+        """One run, at its end."""
+        self._ended.labels(run.status, run.failure_class or "").inc()
 
 
 class ApiCallMetrics:

@@ -1,7 +1,7 @@
 """Reconciling's Prometheus objects and its summary."""
 
 from collections import Counter as Counts
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -50,9 +50,10 @@ class PassSummary:
 
 
 class ReconcilingMetrics:
-    """Passes: how long, how far behind, checked runs and ends by outcome."""
+    """Passes: how long, how far behind, checked runs and ends by outcome. `tell_lag` is told the lag after each, too."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    def __init__(self, registry: CollectorRegistry, *, tell_lag: Callable[[float], None] | None = None) -> None:
+        self._tell_lag = tell_lag
         self._checked = Counter("dagy_reconcile_checked", "Runs compared with ECS.", registry=registry)
         self._ended = Counter("dagy_reconcile_ended", "Attempts ended, by outcome.", ["outcome"], registry=registry)
         self._stopped = Counter("dagy_reconcile_stopped", "Tasks stopped.", registry=registry)
@@ -82,6 +83,8 @@ class ReconcilingMetrics:
         """One pass, a failed one too."""
         self._duration.observe(summary.duration_seconds)
         self._lag.set(lag_s)
+        if self._tell_lag is not None:
+            self._tell_lag(lag_s)
         self._checked.inc(summary.checked)
         self._stopped.inc(summary.stopped)
         self._errors.inc(summary.errors)

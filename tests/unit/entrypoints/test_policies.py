@@ -12,7 +12,7 @@ from dagy_control.config.catalogue import settings_by_path
 from dagy_control.entrypoints import policies
 from dagy_control.entrypoints.worker import known_only
 
-SECTIONS = ("aws", "launching", "reconciling", "events", "orphans", "leases", "worker")
+SECTIONS = ("aws", "launching", "reconciling", "events", "orphans", "leases", "worker", "telemetry")
 LAUNCHABLE = {
     "cluster_arn": "dagy",
     "execution_role_arn": "arn:aws:iam::123456789012:role/execution",
@@ -24,6 +24,8 @@ LAUNCHABLE = {
 TOPIC = "arn:aws:sns:us-east-1:123456789012:alerts"
 
 READ_ELSEWHERE: Mapping[str, tuple[str, str]] = {
+    "telemetry.cloudwatch_metrics": ("wiring.py", "decides whether such figures are gathered"),
+    "telemetry.cloudwatch_namespace": ("wiring.py", "the figures are gathered under it"),
     "events.dead_letter_queue_url": ("control.py", "an address: the adapter is opened on it"),
     "events.queue_url": ("control.py", "an address: the adapter is opened on it"),
     "events.receivers": ("control.py", "how many such loops there are"),
