@@ -71,7 +71,7 @@ def decide(snapshot: LaunchSnapshot, policy: LaunchPolicy, now: datetime) -> Lau
     """The plan of one tick. Every run is in at most one part of it."""
     runs = _newest((*snapshot.queued, *snapshot.launching))
     queued = [run for run in runs if run.status is RunStatus.QUEUED]
-    due = [run for run in queued if run.not_before is None or run.not_before <= now]
+    due = [run for run in queued if is_due(run, now)]
     admission = admit(due, snapshot.census, policy.limits)
     claims = allowed_claims(snapshot.breaker, now)
     launch = _let_through(admission.admitted, claims, snapshot.breaker)
@@ -88,6 +88,11 @@ def decide(snapshot: LaunchSnapshot, policy: LaunchPolicy, now: datetime) -> Lau
         probing=claims is Claims.ONE,
         held=+held,
     )
+
+
+def is_due(run: ActiveRun, now: datetime) -> bool:
+    """Whether a queued run may be launched: what has failed waits before it is tried again."""
+    return run.not_before is None or run.not_before <= now
 
 
 def _let_through(admitted: Sequence[ActiveRun], claims: Claims, breaker: Breaker) -> tuple[ActiveRun, ...]:

@@ -11,7 +11,7 @@ from dagy_control.kernel.record_writer import RecordWriter
 from dagy_control.kernel.telemetry import log
 from dagy_control.kernel.ticker import Tick
 from dagy_control.launching.breaker import CLOSED, Breaker, after_refusal
-from dagy_control.launching.decide import LaunchPlan, LaunchPolicy, LaunchSnapshot, may_give_up, may_replay
+from dagy_control.launching.decide import LaunchPlan, LaunchPolicy, LaunchSnapshot, is_due, may_give_up, may_replay
 from dagy_control.launching.request import LaunchTarget, decoded, encoded, problem_of, provider_for, run_task_request
 from dagy_control.launching.sample import QueueSample
 from dagy_control.model.census import Census
@@ -121,8 +121,8 @@ class LaunchingEffects:
         if self._holds_back():
             return "waiting"
         run = await self._runs.get(run_id)
-        if run is None or run.status is not RunStatus.QUEUED:
-            return "stale"
+        if run is None or run.status is not RunStatus.QUEUED or not is_due(run, self._clock.now()):
+            return "stale"  # the index showed the past: it may even be queued again, and have to wait
         provider = provider_for(run, policy.target)
         request = run_task_request(run, provider, policy.target)
         await tick.drain.interrupt(self._reserve(provider))

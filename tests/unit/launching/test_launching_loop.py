@@ -273,6 +273,20 @@ async def test_a_stale_page_of_the_queue_launches_nothing_again() -> None:
     assert world.run.status is RunStatus.RUNNING
 
 
+async def test_a_stale_page_from_before_a_failure_does_not_cut_short_the_wait_that_the_failure_has_led_to() -> None:
+    world = LaunchBed(a_run())
+    world.runs.freeze_index()
+    world.tasks.next_failure(refusal(LaunchFailureKind.RETRYABLE))
+    await world.tick()
+    waits_until = world.run.not_before
+    await world.ticks(5, every_s=1)
+    assert waits_until is not None
+    assert world.clock.now() < waits_until
+    assert (world.run.status, len(world.tokens)) == (RunStatus.QUEUED, 1)
+    await world.ticks(2, every_s=60)
+    assert world.run.status is RunStatus.RUNNING
+
+
 # Launches found again after the token's life, or cancelled.
 
 
