@@ -46,8 +46,8 @@ class LaunchingSettings(Section):
     """Seconds for which a launch token may be replayed. ECS keeps tokens for an hour at least after a task's end; 3300 leaves a margin."""
     not_found_grace_s: Number = Field(600, ge=0, le=86400, json_schema_extra=safe_minimum(300))
     """Seconds since the last send before a task that cannot be found counts as never started. ECS may hide a new task for minutes."""
-    max_launch_tries: Count = Field(5, ge=1, le=100)
-    """Launch tries of one attempt at most; then the run fails."""
+    max_launch_tries: Count = Field(7, ge=1, le=100)
+    """Launch tries of one attempt at most; then the run fails. Seven, by the delays below, outlast ten minutes without capacity."""
     retry_delay_s: Number = Field(15, ge=0, le=3600)
     """Seconds before the second launch try; doubled for each further one."""
     retry_delay_max_s: Number = Field(300, ge=0, le=86400)

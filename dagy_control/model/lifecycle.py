@@ -80,7 +80,7 @@ def _change(
 class LaunchRetryPolicy:
     """The bounds of launch tries. Throttling is never counted: nothing fails for it."""
 
-    max_launch_tries: int = 5
+    max_launch_tries: int = 7
     retry_delay_s: float = 15.0
     retry_delay_max_s: float = 300.0
 

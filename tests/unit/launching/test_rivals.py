@@ -7,13 +7,14 @@ import pytest
 from dagy_control.errors import DagyError, Transient
 from dagy_control.kernel.limiter import Bucket, Limiter, Priority
 from dagy_control.model.launch_failure import LaunchFailureKind
-from dagy_control.model.runs import RunStatus, launch_token
+from dagy_control.model.runs import FailureClass, RunStatus, launch_token
 from tests.both_loops import BothLoops
 from tests.builders import NOW, a_run, launching, refusal, task_of, tick_at
 from tests.fakes.clock import VirtualClock
 from tests.launch_bed import LaunchBed
 
 LOST = Transient("the reply was lost")
+START_TIMEOUT_S = 900
 SPOT_ONLY = {"provider_weights": {"FARGATE_SPOT": 1}}
 
 
@@ -165,6 +166,23 @@ async def test_out_of_memory_is_told_from_a_failure_and_goes_on_with_the_next_pr
         "next attempt with medium: 1024 CPU / 2048 MiB",
         "next attempt with large: 2048 CPU / 4096 MiB",
     ]
+
+
+async def test_a_task_that_never_starts_is_stopped_every_time_and_at_last_fails_its_run_with_the_class() -> None:
+    bed = BothLoops(a_run(max_attempts=1))
+    for _ in range(1 + bed.retry.max_infra_failures):
+        await bed.tick()
+        arn = bed.run.external_id or ""
+        await bed.clock.advance(START_TIMEOUT_S - 31)
+        await bed.reconcile()
+        assert arn not in dict(bed.tasks.stops), "it may still start"
+        await bed.reconcile()
+        assert arn in dict(bed.tasks.stops)
+        bed.tasks.finish(arn, exit_code=None, containers=(), stop_code="UserInitiated")
+        await bed.reconcile()
+    launched = [("LAUNCHING", "launch try 1 on FARGATE"), ("RUNNING", "RunTask answered")]
+    assert bed.story == [*[*launched, ("QUEUED", "START_TIMEOUT")] * 3, *launched, ("FAILED", "START_TIMEOUT")]
+    assert (bed.run.failure_class, bed.run.user_failures, len(bed.tasks.stops)) == (FailureClass.START_TIMEOUT, 0, 4)
 
 
 async def test_a_failure_of_the_users_own_is_not_retried_as_infrastructure() -> None:

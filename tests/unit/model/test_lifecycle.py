@@ -134,6 +134,20 @@ def test_a_failure_that_the_token_answers_to_a_replay_ends_a_cancelled_launch() 
     assert after(before, fail_launch(before, LaunchFailureKind.RETRYABLE, settles_token=True)).status == "CANCELLED"
 
 
+def test_the_default_launch_tries_outlast_ten_minutes_without_capacity() -> None:
+    run, at = claim(a_run()), NOW
+    while (
+        refused := launch_failed(run, refusal(LaunchFailureKind.RETRYABLE), LaunchRetryPolicy(), now=at, by="test")
+    ) is not None:
+        run = applied(run, refused, "op")
+        if run.status is RunStatus.FAILED:
+            break
+        assert run.not_before is not None
+        at = run.not_before
+        run = claim(run)
+    assert at - NOW >= timedelta(minutes=10)
+
+
 @pytest.mark.parametrize(
     ("launch_try", "wait_s"),
     [pytest.param(1, 15, id="the first wait"), pytest.param(2, 30, id="doubled")],
