@@ -58,6 +58,7 @@ max_concurrent_tasks = {max_tasks}
 reply_timeout_s = 6
 not_found_grace_s = 5
 retry_delay_s = 1
+retry_delay_max_s = 4
 
 [reconciling]
 interval_s = 2
