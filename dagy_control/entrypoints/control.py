@@ -16,8 +16,8 @@ from dagy_control.api.app import create_app
 from dagy_control.api.server import ApiServer
 from dagy_control.config import ConfigText, Loaded, Settings, load_with_sources, read_bytes
 from dagy_control.entrypoints.live import LiveLoop, LiveProcess, RunningLoop, check_servable
-from dagy_control.entrypoints.policies import (
 from dagy_control.entrypoints.orphan_scans import HttpScans, orphan_loop
+from dagy_control.entrypoints.policies import (
     event_policy,
     launch_policy,
     loop_plans,
@@ -31,6 +31,7 @@ from dagy_control.events.metrics import EventMetrics
 from dagy_control.kernel.clock import Clock, SystemClock
 from dagy_control.kernel.drain import Drain
 from dagy_control.kernel.emf import EmbeddedMetrics
+from dagy_control.kernel.handover import Handover
 from dagy_control.kernel.health import Health
 from dagy_control.kernel.lag import LoopLag
 from dagy_control.kernel.leases import LeaseHolder, LeaseKeeper, LeaseMetrics
@@ -130,28 +131,37 @@ def _start_loops(
     """Every loop that could work, each with its ticker; those that are switched off stand still until an edit switches them on."""
     plans, metrics = loop_plans(settings), LoopMetrics(registry)
     running = []
-    for plan, loop in _loops(settings, ports, registry, embedded):
+    to_reconciling = Handover()
+    for plan, loop in _loops(settings, ports, registry, embedded, to_reconciling):
         lease = (
             keeper.keep(lease_name(settings, loop))
             if keeper and not isinstance(loop, EventLoop | DeadLetterLoop)
             else None
         )
         ticker = Ticker(loop, plans[plan].schedule, ports.clock, metrics, permit=lease)
+        if isinstance(loop, ReconcilingLoop):
+            to_reconciling.wake = ticker.trigger
         running.append(RunningLoop(plan, loop, ticker, lease))
     return running
 
 
 def _loops(
-    settings: Settings, ports: Ports, registry: CollectorRegistry, embedded: EmbeddedMetrics | None
+    settings: Settings,
+    ports: Ports,
+    registry: CollectorRegistry,
+    embedded: EmbeddedMetrics | None,
+    to_reconciling: Handover,
 ) -> Iterator[tuple[str, LiveLoop]]:
     """The loops for which there is a cluster, or a queue, each with the name of its plan."""
     if settings.ecs.cluster_arn:
         launching = LaunchingEffects(ports.runs, ports.tasks, ports.writer, ports.clock)
         yield "launching", LaunchingLoop(launch_policy(settings), launching, LaunchingMetrics(registry))
-        reconciling = ReconcilingEffects(ports.runs, ports.tasks, ports.results, ports.writer, ports.clock)
+        reconciling = ReconcilingEffects(
+            ports.runs, ports.tasks, ports.results, ports.writer, ports.clock, wanted=to_reconciling
+        )
         metrics = ReconcilingMetrics(registry, tell_lag=embedded.reconcile_lag if embedded is not None else None)
         yield "reconciling", ReconcilingLoop(reconcile_policy(settings), reconciling, metrics, ports.clock)
-        yield "orphans", orphan_loop(settings, ports, registry)
+        yield "orphans", orphan_loop(settings, ports, registry, to_reconciling)
     if settings.events.queue_url:
         dead_url = settings.events.dead_letter_queue_url
         events = EventEffects(
@@ -172,15 +182,6 @@ def _loops(
         _log.warning("events are off: a stopped task is known by polling only", setting="events.queue_url")
 
 
-def lease_name(settings: Settings, loop: Loop) -> str:
-    """The lease of a loop: one for each installation and cluster."""
-    cluster = (settings.ecs.cluster_arn or "").rsplit("/", 1)[-1]
-    return f"{settings.installation}/{cluster}/{loop.name}"
-
-
-def _lease_keeper(
-    settings: Settings, ports: Ports, registry: CollectorRegistry, health: Health, supervisor: Supervisor
-) -> LeaseKeeper | None:
 def _http_scans(
     settings: Settings, running: Sequence[RunningLoop], clock: Clock, supervisor: Supervisor
 ) -> HttpScans | None:
@@ -191,6 +192,15 @@ def _http_scans(
     return HttpScans(loop, clock, drain, token=settings.api.token) if loop else None
 
 
+def lease_name(settings: Settings, loop: Loop) -> str:
+    """The lease of a loop: one for each installation and cluster."""
+    cluster = (settings.ecs.cluster_arn or "").rsplit("/", 1)[-1]
+    return f"{settings.installation}/{cluster}/{loop.name}"
+
+
+def _lease_keeper(
+    settings: Settings, ports: Ports, registry: CollectorRegistry, health: Health, supervisor: Supervisor
+) -> LeaseKeeper | None:
     """What keeps the leases of the loops; None when they are off: then every replica runs every loop.
 
     The event loops need none (`events/loop.py`), and neither do commands run by hand: leases only save effort.

@@ -13,6 +13,7 @@ from dagy_control.entrypoints.wiring import Ports
 from dagy_control.errors import DagyError, Transient
 from dagy_control.kernel.clock import Clock
 from dagy_control.kernel.drain import Drain
+from dagy_control.kernel.handover import Handover
 from dagy_control.kernel.telemetry import log
 from dagy_control.kernel.ticker import Tick
 from dagy_control.orphans.effects import OrphanEffects
@@ -29,11 +30,20 @@ DRY_RUNS_ONLY = (
 _log = log("dagy.orphans")
 
 
-def orphan_loop(settings: Settings, ports: Ports, registry: CollectorRegistry) -> OrphanLoop:
+def orphan_loop(
+    settings: Settings, ports: Ports, registry: CollectorRegistry, to_reconciling: Handover | None = None
+) -> OrphanLoop:
     """The orphan scanner, for the daemon and for the command alike."""
     effects = OrphanEffects(ports.runs, ports.tasks, ports.state_tables, ports.suspicions, ports.writer, ports.clock)
     alerts = SnsAlerts(ports.clients.sns, ports.calls)
-    return OrphanLoop(orphan_policy(settings), effects, OrphanMetrics(registry), ports.clock, alerts=alerts)
+    return OrphanLoop(
+        orphan_policy(settings),
+        effects,
+        OrphanMetrics(registry),
+        ports.clock,
+        alerts=alerts,
+        to_reconciling=to_reconciling,
+    )
 
 
 def scan_input(text: str | bytes) -> ScanInput:

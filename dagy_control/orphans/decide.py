@@ -6,7 +6,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from dagy_control.model.runs import TERMINAL
+from dagy_control.model.runs import TERMINAL, ActiveRun
 from dagy_control.model.suspicions import Suspicion
 from dagy_control.orphans.criteria import Criteria, Judgement, Suspect, Verdict, judge
 
@@ -99,7 +99,7 @@ class Orphan:
 class ScanPlan:
     """What to do. `refusal`: why none of the orphans is stopped although it was asked for; empty when there is no such reason.
 
-    `unread`: tasks that could not be judged. `cut` and `problems` as in the snapshot.
+    `unread`: tasks that could not be judged. `cut`, `problems` and `listed` as in the snapshot.
     """
 
     total_running: int
@@ -110,6 +110,7 @@ class ScanPlan:
     refusal: str = ""
     cut: str = ""
     problems: tuple[str, ...] = ()
+    listed: AbstractSet[str] = frozenset()
 
     @property
     def unread(self) -> int:
@@ -148,7 +149,29 @@ def decide(snapshot: ScanSnapshot, policy: OrphanPolicy, now: datetime) -> ScanP
         refusal=refusal,
         cut=snapshot.cut,
         problems=snapshot.problems,
+        listed=snapshot.listed,
     )
+
+
+def lacks_its_task(run: ActiveRun, listed: AbstractSet[str], policy: OrphanPolicy, now: datetime) -> bool:
+    """The other direction: a run that is RUNNING on record, long enough, in this cluster, whose task does not run, and no result.
+
+    No proof, as the index may be stale, and a task that is stopping is not listed: reconciling judges it.
+    """
+    here = run.cluster is None or _name(run.cluster) == _name(policy.cluster)
+    since = run.started_at or run.active_since
+    return (
+        here
+        and run.external_id is not None
+        and run.external_id not in listed
+        and run.committed_result is None
+        and since is not None
+        and now - since >= timedelta(seconds=policy.criteria.grace_s)
+    )
+
+
+def _name(cluster: str) -> str:
+    return cluster.rsplit("/", 1)[-1]
 
 
 def _refusal(found: int, judged: int, policy: OrphanPolicy) -> str:

@@ -24,7 +24,15 @@ from dagy_control.orphans.criteria import (
     Suspect,
     Verdict,
 )
-from dagy_control.orphans.decide import Orphan, OrphanPolicy, Review, ScanPlan, ScanSnapshot, review
+from dagy_control.orphans.decide import (
+    Orphan,
+    OrphanPolicy,
+    Review,
+    ScanPlan,
+    ScanSnapshot,
+    lacks_its_task,
+    review,
+)
 from dagy_control.orphans.listing import Listing, list_tasks
 from dagy_control.ports.orphans import StateTables, Suspicions
 from dagy_control.ports.runs import Runs
@@ -159,6 +167,11 @@ class OrphanEffects:
             why = f": {failed[0]}" if failed else ""
             problems.append(f"{unread} of {len(keys)} {what} could not be read{why}")
         return found
+
+    async def runs_without_task(self, plan: ScanPlan, policy: OrphanPolicy, now: datetime) -> list[str]:
+        """The running runs of this cluster whose tasks the scan has not listed, by the `active` index."""
+        pages = self._runs.active(RunStatus.RUNNING)
+        return [run.run_id async for page in pages for run in page if lacks_its_task(run, plan.listed, policy, now)]
 
     async def apply(self, plan: ScanPlan, policy: OrphanPolicy, stop: Callable[[], bool]) -> Stops:
         """Record the suspicions, then stop the orphans. One failure does not halt the others."""

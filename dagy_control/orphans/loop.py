@@ -5,6 +5,7 @@ from typing import Any
 
 from dagy_control.errors import DagyError, Transient
 from dagy_control.kernel.clock import Clock
+from dagy_control.kernel.handover import Handover
 from dagy_control.kernel.tasks import within
 from dagy_control.kernel.telemetry import log
 from dagy_control.kernel.ticker import Tick
@@ -21,6 +22,8 @@ _log = log("dagy.orphans")
 class OrphanLoop:
     """Scans for orphans; `scan` serves the command and the HTTP face too. Without `alerts` nobody is told.
 
+    `to_reconciling`: who is handed the runs that have no task. They are no concern of a scan by another process.
+
     What it has alerted of is kept in this process only: a restart, or another replica, may say it once more.
     """
 
@@ -34,12 +37,14 @@ class OrphanLoop:
         clock: Clock,
         *,
         alerts: Alerts | None = None,
+        to_reconciling: Handover | None = None,
     ) -> None:
         self.policy = policy
         self._effects = effects
         self._metrics = metrics
         self._clock = clock
         self._alerts = alerts
+        self._to_reconciling = to_reconciling
         self._told: Told | None = None
         self._scanning = asyncio.Lock()
         self._warned: tuple[str, ...] = ()
@@ -80,6 +85,7 @@ class OrphanLoop:
         self._metrics.record(plan, stopped=stops.stopped, failed=stops.failed)
         _say(plan, policy, stops)
         await self._tell(plan, policy, stops, alert=alert)
+        await self._hand_over(plan, policy, tick)
         return scan_report(plan, policy, stops.stopped)
 
     async def _load(self, policy: OrphanPolicy, tick: Tick) -> ScanSnapshot:
@@ -104,6 +110,25 @@ class OrphanLoop:
         self._metrics.alerted(sent=True)
         if alert is None:
             self._told = Told(about(plan, policy), now)
+
+    async def _hand_over(self, plan: ScanPlan, policy: OrphanPolicy, tick: Tick) -> None:
+        """The runs without a task to reconciling, which would find them by itself at its own time: nothing rests on it."""
+        if self._to_reconciling is None or plan.cut or tick.stopping:
+            return
+        work = self._effects.runs_without_task(plan, policy, tick.now)
+        try:
+            runs = await tick.drain.interrupt(
+                within(self._clock, policy.scan_timeout_s, work, name="the runs without a task")
+            )
+        except (DagyError, TimeoutError) as error:
+            _log.warning("runs without a task not looked for", error=str(error))
+            return
+        if runs is None:
+            return
+        self._metrics.handed_over(len(runs))
+        if runs:
+            _log.info("runs without a task handed to reconciling", runs=len(runs), some=runs[:10])
+            self._to_reconciling.give(runs)
 
     def _warn_of_switched_off(self, policy: OrphanPolicy) -> None:
         if policy.switched_off and policy.switched_off != self._warned:

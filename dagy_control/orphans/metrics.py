@@ -27,6 +27,11 @@ class OrphanMetrics:
         self._alerts = Counter(
             "dagy_orphans_alerts", "Alerts handed to the topic, by outcome.", ["outcome"], registry=registry
         )
+        self._without_task = Gauge(
+            "dagy_orphans_runs_without_task",
+            "Running runs whose task the last scan did not see; they are handed to reconciling.",
+            registry=registry,
+        )
 
     def record(self, plan: ScanPlan, *, stopped: int, failed: int) -> None:
         """One scan."""
@@ -38,6 +43,10 @@ class OrphanMetrics:
         self._stop_failures.inc(failed)
         self._refused.set(bool(plan.refusal))
         self._incomplete.set(bool(plan.cut or plan.unread))
+
+    def handed_over(self, runs: int) -> None:
+        """So many runs had no task."""
+        self._without_task.set(runs)
 
     def alerted(self, *, sent: bool) -> None:
         """One alert, sent or not."""

@@ -8,6 +8,7 @@ from datetime import datetime
 from dagy_control.errors import Conflict, Gone, Permanent
 from dagy_control.kernel.bounded import run_bounded
 from dagy_control.kernel.clock import Clock
+from dagy_control.kernel.handover import Handover
 from dagy_control.kernel.record_writer import RecordWriter
 from dagy_control.kernel.retrying import retrying
 from dagy_control.kernel.telemetry import log
@@ -38,15 +39,28 @@ _log = log("dagy.reconciling")
 
 
 class ReconcilingEffects:
-    """The reads and writes of reconciling. Remembers, across passes, which tasks it has seen missing how often."""
+    """The reads and writes of reconciling. Remembers, across passes, which tasks it has seen missing how often.
 
-    def __init__(self, runs: Runs, tasks: Tasks, results: Results, writer: RecordWriter, clock: Clock) -> None:
+    `wanted`: runs that another loop wants looked at, however young they are.
+    """
+
+    def __init__(
+        self,
+        runs: Runs,
+        tasks: Tasks,
+        results: Results,
+        writer: RecordWriter,
+        clock: Clock,
+        *,
+        wanted: Handover | None = None,
+    ) -> None:
         self._runs = runs
         self._tasks = tasks
         self._results = results
         self._writer = writer
         self._clock = clock
         self.missing = MissingSightings()
+        self._wanted = wanted or Handover()
 
     async def chunks(
         self, policy: ReconcilePolicy, now: datetime, arc: Arc | None, young: Callable[[int], None]
@@ -72,7 +86,8 @@ class ReconcilingEffects:
     async def _due(
         self, policy: ReconcilePolicy, now: datetime, young: Callable[[int], None]
     ) -> AsyncGenerator[list[ActiveRun], None]:
-        is_due = due_filter(policy, now)
+        by_age, wanted = due_filter(policy, now), self._wanted.take()
+        is_due = (lambda run: by_age(run) or run.run_id in wanted) if wanted else by_age
         async with aclosing(_closable(self._runs.active(RunStatus.RUNNING))) as pages:
             async for page in pages:
                 due = list(filter(is_due, page))

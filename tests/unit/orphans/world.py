@@ -6,6 +6,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 
 from dagy_control.kernel.drain import Drain
+from dagy_control.kernel.handover import Handover
 from dagy_control.model.runs import Run, RunStatus
 from dagy_control.model.tasks import SeenTask
 from dagy_control.orphans.criteria import Criteria, StateTable
@@ -35,7 +36,15 @@ TRADING = StateTable(
 class World:
     """One scanner of one cluster; `restarted` is another process: the suspicions are all that it knows."""
 
-    def __init__(self, *runs: Run, tasks: Sequence[SeenTask] = (), page_size: int = 100, **policy: Any) -> None:
+    def __init__(
+        self,
+        *runs: Run,
+        tasks: Sequence[SeenTask] = (),
+        page_size: int = 100,
+        to_reconciling: Handover | None = None,
+        **policy: Any,
+    ) -> None:
+        self.to_reconciling = to_reconciling
         self.clock = VirtualClock()
         self.runs = FakeRuns(*runs)
         self.tasks = FakeTasks(*tasks, page_size=page_size)
@@ -53,7 +62,14 @@ class World:
         writer = writer_of(self.runs, self.clock)
         effects = OrphanEffects(self.runs, self.tasks, self.tables, self.suspicions, writer, self.clock)
         self.registry = CollectorRegistry()
-        self.loop = OrphanLoop(self.policy, effects, OrphanMetrics(self.registry), self.clock, alerts=self.alerts)
+        self.loop = OrphanLoop(
+            self.policy,
+            effects,
+            OrphanMetrics(self.registry),
+            self.clock,
+            alerts=self.alerts,
+            to_reconciling=self.to_reconciling,
+        )
         return self.loop
 
     async def scan(self, drain: Drain | None = None, *, alert: bool | None = None) -> Mapping[str, Any]:
