@@ -11,17 +11,19 @@ from typing import TYPE_CHECKING, Any, Self
 from aiobotocore.config import AioConfig
 from aiobotocore.session import get_session
 from botocore.exceptions import NoRegionError
-from botocore.parsers import ResponseParserError
 
-from dagy_control.adapters.hot_answers import JSON_PROTOCOL, HotAnswerParsers
+from dagy_control.adapters.hot_answers import JSON_PROTOCOL, HotAnswerParsers, refuse_no_json
+from dagy_control.adapters.lean_client import LeanClient, can_be_lean
 from dagy_control.errors import Permanent
 
 if TYPE_CHECKING:
     from types_aiobotocore_dynamodb import DynamoDBClient
     from types_aiobotocore_ecs import ECSClient
     from types_aiobotocore_s3 import S3Client
+    from types_aiobotocore_secretsmanager import SecretsManagerClient
     from types_aiobotocore_sns import SNSClient
     from types_aiobotocore_sqs import SQSClient
+    from types_aiobotocore_ssm import SSMClient
 
 LONG_POLL_MAX_S = 20
 """ReceiveMessage may hold the reply back so long (SQS API Reference, WaitTimeSeconds)."""
@@ -33,21 +35,35 @@ class Service(StrEnum):
     DYNAMODB = "dynamodb"
     ECS = "ecs"
     S3 = "s3"
+    SECRETS = "secretsmanager"
     SNS = "sns"
     SQS = "sqs"
+    SSM = "ssm"
+
+
+HOT_SERVICES = (Service.DYNAMODB, Service.ECS, Service.SQS)
+"""Whose answers may be wanted in a form (`hot_answers`); all of them speak JSON."""
+
+CONFIG_SERVICES = (Service.SSM, Service.SECRETS, Service.S3)
+"""Where a configuration, or a value of it, may stand."""
+
+RUN_SERVICES = tuple(service for service in Service if service not in (Service.SSM, Service.SECRETS))
+"""What the work itself calls."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientPolicy:
     """How clients are made. Times in seconds; `max_connections` per service.
 
-    `region` None: AWS_REGION (which ECS sets, and botocore does not read), then botocore's own chain.
+    `region` None: AWS_REGION (which ECS sets, and botocore does not read), then botocore's own chain. `lean` False: every call goes the
+    whole way through aiobotocore, wanted form or not (for an environment in which something hooks into its events).
     """
 
     region: str | None = None
     connect_timeout_s: float = 3.0
     read_timeout_s: float = 20.0
     max_connections: int = 50
+    lean: bool = True
 
 
 class AwsClients:
@@ -56,7 +72,7 @@ class AwsClients:
     Endpoints: botocore honours AWS_ENDPOINT_URL and AWS_ENDPOINT_URL_<SERVICE>. A worker asks only for the services it uses.
     """
 
-    def __init__(self, policy: ClientPolicy, *, services: Collection[Service] = tuple(Service)) -> None:
+    def __init__(self, policy: ClientPolicy, *, services: Collection[Service] = RUN_SERVICES) -> None:
         self._policy = policy
         self._services = services
         self._stack = AsyncExitStack()
@@ -80,6 +96,9 @@ class AwsClients:
                         f"the {service} client cannot be made: {error}; set aws.region (AWS_REGION), and check AWS_ENDPOINT_URL"
                     ) from error
                 entered.meta.events.register("before-parse", refuse_foreign_body)
+                if self._policy.lean and service in HOT_SERVICES and can_be_lean(entered):
+                    lean = LeanClient(session, entered, client_config(self._policy, service))
+                    self._clients[service] = await stack.enter_async_context(lean)
             self._stack = stack.pop_all()
         return self
 
@@ -119,7 +138,19 @@ class AwsClients:
         client: SQSClient = self._client(Service.SQS)
         return client
 
-    def _client(self, service: Service) -> Any:  # noqa: ANN401 - the stubs of the four clients share no base
+    @property
+    def ssm(self) -> "SSMClient":
+        """The SSM client."""
+        client: SSMClient = self._client(Service.SSM)
+        return client
+
+    @property
+    def secrets(self) -> "SecretsManagerClient":
+        """The Secrets Manager client."""
+        client: SecretsManagerClient = self._client(Service.SECRETS)
+        return client
+
+    def _client(self, service: Service) -> Any:  # noqa: ANN401 - the stubs of the clients share no base
         if service not in self._clients:
             raise RuntimeError(f"no {service} client: not among the services asked for, or outside `async with`")
         return self._clients[service]
@@ -143,11 +174,6 @@ def client_config(policy: ClientPolicy, service: Service) -> AioConfig:
 
 
 def refuse_foreign_body(operation_model: Any, response_dict: dict[str, Any], **_: object) -> None:  # noqa: ANN401 - botocore's, untyped
-    """Raises `ResponseParserError` for the body of a JSON protocol (DynamoDB, ECS, SQS) that is no JSON object.
-
-    botocore itself takes such a body for the answer `{"message": body}` (`parsers.BaseJSONParser._parse_body_as_json`): a page that a
-    proxy puts in the place of AWS's answer would then be a GetItem that found nothing, or a write that succeeded.
-    """
-    body = response_dict["body"]
-    if operation_model.service_model.resolved_protocol == JSON_PROTOCOL and body and not body.lstrip().startswith(b"{"):
-        raise ResponseParserError(f"the answer is not JSON: {body[:80]!r}")
+    """`refuse_no_json` for the answers that botocore parses itself."""
+    if operation_model.service_model.resolved_protocol == JSON_PROTOCOL:
+        refuse_no_json(response_dict["body"])

@@ -7,7 +7,7 @@ but `model` and `errors`. Only the entrypoints read settings; other rooms get sm
 from dagy_control.config.advice import find_advice
 from dagy_control.config.changes import Change, find_changes
 from dagy_control.config.cloud import AwsSettings, EcsSettings, Profile, StorageSettings, TablesSettings
-from dagy_control.config.loading import Loaded, config_path, load_settings, load_with_sources
+from dagy_control.config.loading import Loaded, config_location, load_settings, load_with_sources, references_in
 from dagy_control.config.loops import (
     ApiSettings,
     EventsSettings,
@@ -19,6 +19,7 @@ from dagy_control.config.loops import (
 )
 from dagy_control.config.problems import ConfigError, Problem
 from dagy_control.config.reference import example_toml, reference_markdown
+from dagy_control.config.references import Reference, Store, Unresolved
 from dagy_control.config.settings import Settings
 from dagy_control.config.toml_file import ConfigText, read_bytes
 
@@ -36,12 +37,15 @@ __all__ = [
     "Problem",
     "Profile",
     "ReconcilingSettings",
+    "Reference",
     "Settings",
     "StateTable",
     "StorageSettings",
+    "Store",
     "TablesSettings",
+    "Unresolved",
     "WorkerSettings",
-    "config_path",
+    "config_location",
     "example_toml",
     "find_advice",
     "find_changes",
@@ -49,4 +53,5 @@ __all__ = [
     "load_with_sources",
     "read_bytes",
     "reference_markdown",
+    "references_in",
 ]

@@ -11,6 +11,7 @@ from functools import cache
 
 from dagy_control.config.catalogue import PREFIX, Kind, Setting, settings_by_path
 from dagy_control.config.problems import Problem, nearest, shown
+from dagy_control.config.references import Store
 
 Path = tuple[str, ...]
 
@@ -85,13 +86,13 @@ def read_environment(environ: Mapping[str, str]) -> EnvironmentValues:
     for name, path in variable_names().items():
         if name not in present:
             continue
-        given = Given(name, _parsed(settings_by_path()[path], present[name]))
+        given = Given(name, parsed(settings_by_path()[path], present[name]))
         other = values.setdefault(path, given)
         if other.value != given.value:
             problems.append(_contradiction(given, other, ".".join(path)))
     for name, path in BARE_NAMES.items():
         if name in present:
-            given = Given(name, _parsed(settings_by_path()[path], present[name]))
+            given = Given(name, parsed(settings_by_path()[path], present[name]))
             winner = values.setdefault(path, given)
             if winner is not given:
                 unused[name] = winner.name
@@ -121,11 +122,19 @@ def _contradiction(given: Given, other: Given, key: str) -> Problem:
     return Problem(given.name, key, shown(key, given.value), reason, f"unset one of {given.name} and {other.name}")
 
 
+REFERENCES = tuple(f"{store}:" for store in Store)
+"""How the text of a reference begins."""
+
 _FLAGS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 
 
-def _parsed(setting: Setting, text: str) -> object:
-    """The text as a value of the setting's kind; unchanged when it is none, so that validation refuses it by name."""
+def parsed(setting: Setting, text: str) -> object:
+    """The text as a value of the setting's kind; unchanged when it is none, so that validation refuses it by name.
+
+    A reference stays what it is, whatever the kind: it is read when it has been resolved.
+    """
+    if text.startswith(REFERENCES):
+        return text
     try:
         match setting.kind:
             case Kind.TEXT:

@@ -68,26 +68,28 @@ def _rule_problem(violation: Violation, draft: Draft) -> Problem:
     source = next(
         (place for place in places if place != DEFAULT), DEFAULT
     )  # a default breaks no rule: name the value that was set
-    return Problem(source, setting.key, value_text(setting, value), violation.reason, violation.remedy)
+    text = draft.reference(violation.at) or value_text(setting, value)
+    return Problem(source, setting.key, text, violation.reason, violation.remedy)
 
 
 def _field_problem(detail: ErrorDetails, draft: Draft) -> Problem:
     location = tuple(part for part in detail["loc"] if part != "[key]")
     key = _dotted(location)
     source = draft.source(location)
+    given = draft.reference(location) or shown(key, detail["input"])
     if detail["type"] == "extra_forbidden":
-        return Problem(source, key, shown(key, detail["input"]), "is not a setting", _unknown_remedy(location))
+        return Problem(source, key, given, "is not a setting", _unknown_remedy(location))
     setting = settings_by_path().get(tuple(str(part) for part in location[:2])) or settings_by_path().get(
         (str(location[0]),)
     )
     if setting is None:
         remedy = f"make it a table: a line [{key}], and its settings below"
-        return Problem(source, key, shown(key, detail["input"]), "must be a table", remedy)
+        return Problem(source, key, given, "must be a table", remedy)
     member = next((each for each in setting.members if each.path == (str(location[-1]),)), None)
     if detail["type"] == "missing" and member is not None:
         return Problem(source, key, None, "is missing", f"add it: {_first_sentence(member)}")
     reason = _SUBJECT.sub("must ", detail["msg"])
-    value = None if "[key]" in detail["loc"] else shown(key, detail["input"])  # a wrong name has been told by `key`
+    value = None if "[key]" in detail["loc"] else given  # a wrong name has been told by `key`
     return Problem(source, key, value, reason, _value_remedy(member or setting, source))
 
 

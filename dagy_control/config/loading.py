@@ -6,6 +6,7 @@ Order, the last one wins: default, AWS's own region variable, file, bare variabl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from pydantic import ValidationError
 
@@ -14,8 +15,11 @@ from dagy_control.config.environment import read_environment
 from dagy_control.config.explaining import explain
 from dagy_control.config.merging import Draft
 from dagy_control.config.problems import ConfigError, Problem
+from dagy_control.config.references import Reference, Resolved
 from dagy_control.config.settings import Settings
 from dagy_control.config.toml_file import ConfigText, FileValues, parse_bytes, read_bytes
+
+NOTHING_RESOLVED: Resolved = MappingProxyType({})
 
 CONFIG_VARIABLE = "DAGY_CONFIG"
 """The environment variable that names the configuration file."""
@@ -26,18 +30,19 @@ class Loaded:
     """Settings, and where they came from.
 
     `sources`: for each dotted key the variable, the place in the file, or `default`. `unused`: variables that another one
-    overrides, with that other one.
+    overrides, with that other one. `references`: for each key whose value, or a part of it, came by reference, that reference;
+    such a value is never shown.
     """
 
     settings: Settings
     sources: Mapping[str, str]
     unused: Mapping[str, str]
+    references: Mapping[str, str]
 
 
-def config_path(environ: Mapping[str, str]) -> Path | None:
-    """The file that DAGY_CONFIG names; None when it names none."""
-    name = environ.get(CONFIG_VARIABLE, "").strip()
-    return Path(name) if name else None
+def config_location(environ: Mapping[str, str]) -> str | None:
+    """What DAGY_CONFIG names: a file's path, `ssm:/path` or `s3://bucket/key`; None when it names nothing."""
+    return environ.get(CONFIG_VARIABLE, "").strip() or None
 
 
 def load_settings(path: Path | None, environ: Mapping[str, str]) -> Settings:
@@ -48,12 +53,18 @@ def load_settings(path: Path | None, environ: Mapping[str, str]) -> Settings:
     return load_with_sources(path, environ).settings
 
 
-def load_with_sources(file: Path | ConfigText | None, environ: Mapping[str, str]) -> Loaded:
-    """Like `load_settings`, with the source of each value; also of a file that has been read already."""
+def load_with_sources(
+    file: Path | ConfigText | None, environ: Mapping[str, str], resolved: Resolved = NOTHING_RESOLVED
+) -> Loaded:
+    """Like `load_settings`, with the source of each value; also of a file that has been read already.
+
+    `resolved`: what `references_in` the same file and environment stand for.
+    """
     file_values, problems = _read(file)
     unread = bool(problems)
     environment = read_environment(environ)
     draft = Draft(file_values, environment)
+    draft.resolve(resolved)
     problems += (*environment.problems, *draft.problems)
     try:
         settings = Settings(**draft.values())
@@ -61,9 +72,19 @@ def load_with_sources(file: Path | ConfigText | None, environ: Mapping[str, str]
         raise ConfigError((*problems, *explain(error, draft, with_rules=not unread))) from None
     if problems:
         raise ConfigError(problems)
+    by_path = settings_by_path().items()
+    references = {setting.key: draft.reference(path) for path, setting in by_path}
     return Loaded(
-        settings, {setting.key: draft.sources(path) for path, setting in settings_by_path().items()}, environment.unused
+        settings,
+        {setting.key: draft.sources(path) for path, setting in by_path},
+        environment.unused,
+        {key: text for key, text in references.items() if text is not None},
     )
+
+
+def references_in(file: Path | ConfigText | None, environ: Mapping[str, str]) -> tuple[Reference, ...]:
+    """Every reference in a file and environment, each once, to be resolved before they are loaded. None in a file that is no TOML."""
+    return Draft(_read(file)[0], read_environment(environ)).references()
 
 
 def _read(file: Path | ConfigText | None) -> tuple[FileValues | None, tuple[Problem, ...]]:

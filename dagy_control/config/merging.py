@@ -1,11 +1,13 @@
 """File and environment as one draft of the settings, not validated yet, that knows the source of each value."""
 
+import contextlib
 import copy
 from typing import Any
 
 from dagy_control.config.catalogue import settings_by_path
-from dagy_control.config.environment import STATE_TABLES, EnvironmentValues, Given
+from dagy_control.config.environment import STATE_TABLES, EnvironmentValues, Given, parsed
 from dagy_control.config.problems import Problem, shown
+from dagy_control.config.references import Reference, Resolved, Unresolved, find_references, parse_reference
 from dagy_control.config.toml_file import FileValues
 
 Location = tuple[str | int, ...]
@@ -23,6 +25,7 @@ class Draft:
         self._file = file or FileValues("", {})
         self._values: dict[str, Any] = copy.deepcopy(dict(self._file.values))
         self._variables: dict[Location, str] = {}
+        self._hidden: dict[Location, str] = {}
         for path, given in environment.fallbacks.items():
             if not self._file.says(path):
                 self._put(path, given)
@@ -30,6 +33,56 @@ class Draft:
             self._put(path, given)
         for table, given in environment.state_tables.items():
             self._put_state_table(table, given)
+
+    def references(self) -> tuple[Reference, ...]:
+        """Every reference among the values, each once. Misspelt ones are left out: `resolve` tells of them."""
+        found = []
+        for _, text in find_references(self._values):
+            with contextlib.suppress(ValueError):
+                found.append(parse_reference(text))
+        return tuple(sorted({reference for reference in found if reference is not None}))
+
+    def resolve(self, resolved: Resolved) -> None:
+        """Put what the references stand for into their places; a problem for each that stands for nothing."""
+        for location, text in tuple(find_references(self._values)):
+            self._hidden[location] = text
+            try:
+                parse_reference(text)
+            except ValueError as error:
+                self._refuse(location, text, str(error), "mend it, or give the value itself")
+                continue
+            value = resolved.get(text, Unresolved("was not looked up"))
+            if isinstance(value, Unresolved):
+                self._refuse(
+                    location, text, f"cannot be resolved: {value.reason}", "create it, or give the value itself"
+                )
+                continue
+            setting = settings_by_path().get(tuple(str(part) for part in location[:2]))
+            is_whole = setting is not None and len(location) == len(setting.path)
+            self._replace(location, parsed(setting, value) if setting is not None and is_whole else value)
+
+    def reference(self, location: Location) -> str | None:
+        """The reference that gave the value at `location`, or a part of it or the whole that it is part of; None when none did."""
+        for place, text in self._hidden.items():
+            shared = min(len(place), len(location))
+            if place[:shared] == location[:shared]:
+                return text
+        return None
+
+    def _refuse(self, location: Location, text: str, reason: str, remedy: str) -> None:
+        key = ".".join(str(part) for part in location)
+        self.problems.append(Problem(self.source(location), key, text, reason, remedy))
+        self._replace(location, None)
+
+    def _replace(self, location: Location, value: object) -> None:
+        """Set what stands at a location; None takes it out, so that its default is validated instead."""
+        target: Any = self._values
+        for part in location[:-1]:
+            target = target[part]
+        if value is None and isinstance(target, dict):
+            del target[location[-1]]
+        else:
+            target[location[-1]] = value
 
     def values(self, *, without: frozenset[tuple[str, ...]] = frozenset()) -> dict[str, Any]:
         """A copy of the values, with the settings or whole sections in `without` left out."""

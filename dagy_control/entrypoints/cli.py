@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from dagy_control import __version__
-from dagy_control.config import config_path
+from dagy_control.config import config_location
 from dagy_control.entrypoints import (
     config_commands,
     deployments_commands,
@@ -63,7 +63,7 @@ def root(
 def serve(config: ConfigOption = None) -> None:
     """Run the daemon, against AWS or any endpoint (AWS_ENDPOINT_URL), until SIGTERM. Edits of the file take effect while it runs."""
     with errors_as_sentences():
-        code = serve_daemon(config or config_path(os.environ), os.environ)
+        code = serve_daemon(config or config_location(os.environ), os.environ)
     raise typer.Exit(code)
 
 

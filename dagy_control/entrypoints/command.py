@@ -5,13 +5,13 @@ import os
 import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
-from pathlib import Path
 from typing import Annotated, TypeVar
 
 import typer
 from rich.console import Console
 
-from dagy_control.config import ConfigError, Settings, config_path, load_settings
+from dagy_control.config import ConfigError, Settings, config_location
+from dagy_control.entrypoints.configuration import read_configuration
 from dagy_control.entrypoints.wiring import COMMAND_SHARE, Ports, open_ports
 from dagy_control.errors import DagyError, Transient
 from dagy_control.kernel.telemetry import configure_logging
@@ -20,8 +20,13 @@ from dagy_control.requests.queue_bound import QueueFull
 T = TypeVar("T")
 
 ConfigOption = Annotated[
-    Path | None,
-    typer.Option("--config", help="The TOML file; default: the one that DAGY_CONFIG names.", show_default=False),
+    str | None,
+    typer.Option(
+        "--config",
+        metavar="FILE",
+        help="The TOML file (or ssm:/path, s3://bucket/key); default: the one that DAGY_CONFIG names.",
+        show_default=False,
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
@@ -52,12 +57,12 @@ def errors_as_sentences() -> Iterator[None]:
         raise typer.Exit(exit_code_of(error)) from None
 
 
-def read_settings(config: Path | None) -> Settings:
+def read_settings(config: str | None) -> Settings:
     """The settings of the file, or of the one that DAGY_CONFIG names, under the environment."""
-    return load_settings(config or config_path(os.environ), os.environ)
+    return read_configuration(config or config_location(os.environ), os.environ)[0].settings
 
 
-def with_ports(config: Path | None, work: Callable[[Ports], Awaitable[T]]) -> T:
+def with_ports(config: str | None, work: Callable[[Ports], Awaitable[T]]) -> T:
     """Run a command's work with everything outside at hand; its errors become sentences."""
     with errors_as_sentences():
         return run_with_ports(read_settings(config), work)

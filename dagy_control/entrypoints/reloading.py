@@ -6,7 +6,7 @@ SIGHUP, and the file is looked at every few seconds anyway: a hint that is lost 
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,20 +21,26 @@ from dagy_control.config import (
     ConfigText,
     Loaded,
     Problem,
+    Reference,
     Settings,
     find_changes,
     load_with_sources,
     read_bytes,
+    references_in,
 )
+from dagy_control.config.references import Resolved
 from dagy_control.config.watching import watch
-from dagy_control.errors import DagyError
+from dagy_control.entrypoints.configuration import ConfigStores
+from dagy_control.errors import DagyError, Permanent
 from dagy_control.kernel.clock import Clock
 from dagy_control.kernel.drain import Drain
 from dagy_control.kernel.tasks import background
 from dagy_control.kernel.telemetry import log
 
 POLL_S = 5.0
-"""Between two looks at the file when there is no hint: a read of some kilobytes."""
+"""Between two looks at a file when there is no hint: a read of some kilobytes."""
+REMOTE_POLL_S = 30.0
+"""Between two reads from AWS, which gives no hints: an edit may wait so long, for 3,000 cheap calls a day."""
 SETTLE_S = 0.2
 SETTLE_LOOKS_MAX = 25
 """A file counts as written once two looks, so far apart, agree; after so many it is taken as it is, and looked at again."""
@@ -79,7 +85,12 @@ class ConfigMetrics:
 
 
 class Source(Protocol):
-    """Where the configuration is read from."""
+    """Where the configuration is read from, each `poll_s` at the latest."""
+
+    @property
+    def poll_s(self) -> float:
+        """Seconds between two reads when there is no hint."""
+        ...
 
     @property
     def name(self) -> str:
@@ -101,6 +112,7 @@ class FileSource:
 
     path: Path
     clock: Clock
+    poll_s: float = POLL_S
 
     @property
     def name(self) -> str:
@@ -134,12 +146,36 @@ class FileSource:
             return error.problems
 
 
+@dataclass(frozen=True, slots=True)
+class RemoteSource:
+    """An SSM parameter or S3 object: for a container whose file system is read-only."""
+
+    name: str
+    stores: ConfigStores
+    poll_s: float = REMOTE_POLL_S
+
+    async def read(self) -> ConfigText:
+        """As it is now: both stores replace the whole at once."""
+        return await self.stores.read(self.name)
+
+    async def hints(self) -> AsyncIterator[None]:
+        """None."""
+        never: tuple[None, ...] = ()
+        for hint in never:
+            yield hint
+
+
+Resolve = Callable[[Sequence[Reference]], Awaitable[Resolved]]
+"""What references stand for: `ConfigStores.resolve`."""
+
+
 class Reloader:
     """Keeps the process to its configuration file. `current`: what is in effect; `accept`: `LiveProcess.accept`."""
 
     def __init__(
         self,
         source: Source,
+        resolve: Resolve,
         environ: Mapping[str, str],
         current: tuple[Loaded, ConfigText],
         accept: Callable[[Settings], Callable[[], None]],
@@ -147,9 +183,10 @@ class Reloader:
         clock: Clock,
     ) -> None:
         self._source = source
+        self._resolve = resolve
         self._environ = environ
         self._current, text = current
-        self._seen: ConfigText | tuple[Problem, ...] = text
+        self._seen: object = (text, {}) if not self._current.references else None  # those are looked up again
         self._accept = accept
         self._metrics = metrics
         self._clock = clock
@@ -185,29 +222,26 @@ class Reloader:
     async def look(self) -> None:
         """Read the configuration; when it has changed, take it or refuse it."""
         asked, self._asked = self._asked, False
+        seen: object = None
         try:
-            text = await self._source.read()
+            seen = text = await self._source.read()
+            resolved = await self._resolve(references_in(text, self._environ))
+            seen = (text, resolved)
+            if seen != self._seen or asked:
+                self._take(load_with_sources(text, self._environ, resolved))
+                self._seen = seen
         except ConfigError as error:
-            self._refuse_once(error.problems, error.problems, asked=asked)
-            return
+            self._refuse_once(error.problems, seen, asked=asked)
+        except Permanent as error:
+            problem = Problem(self._source.name, "", None, "cannot be put into effect", str(error))
+            self._refuse_once((problem,), seen, asked=asked)
         except DagyError as error:
             _log.warning("Configuration cannot be read now", event_type="CONFIG_UNREAD", error=str(error))
-            return
-        if text == self._seen and not asked:
-            return
-        try:
-            self._take(load_with_sources(text, self._environ))
-        except ConfigError as error:
-            self._refuse_once(error.problems, text, asked=asked)
-        except DagyError as error:
-            problem = Problem(self._source.name, "", None, "cannot be put into effect", str(error))
-            self._refuse_once((problem,), text, asked=asked)
-        else:
-            self._seen = text
 
     def _take(self, loaded: Loaded) -> None:
         """Put the settings into effect. Raises `ConfigError` or `Permanent` when that cannot be; then nothing has changed."""
-        changes = find_changes(self.settings, loaded.settings)
+        hidden = {*self._current.references, *loaded.references}
+        changes = find_changes(self.settings, loaded.settings, hidden=hidden)
         if restart := [change for change in changes if change.restart]:
             raise ConfigError(tuple(_needs_restart(change, loaded) for change in restart))
         swap = self._accept(loaded.settings)
@@ -222,10 +256,9 @@ class Reloader:
             changes=[str(change) for change in changes],
         )
 
-    def _refuse_once(
-        self, problems: tuple[Problem, ...], seen: ConfigText | tuple[Problem, ...], *, asked: bool
-    ) -> None:
+    def _refuse_once(self, problems: tuple[Problem, ...], seen: object, *, asked: bool) -> None:
         """Say what is wrong, once for each edit; the settings in effect stay."""
+        seen = (seen, problems)
         if seen == self._seen and not asked:
             return
         self._seen, self._refusal = seen, str(problems[0])
@@ -239,7 +272,7 @@ class Reloader:
         )
 
     async def _next_look(self) -> None:
-        async with background(self._look_after(POLL_S), name="configuration poll"):
+        async with background(self._look_after(self._source.poll_s), name="configuration poll"):
             await self._look.wait()
         self._look.clear()
 

@@ -17,7 +17,7 @@ from dagy_control.adapters.dynamo_runs import DynamoRuns
 from dagy_control.adapters.dynamo_task_runs import DynamoTaskRuns
 from dagy_control.adapters.ecs_tasks import EcsTasks
 from dagy_control.adapters.s3_artifacts import S3Artifacts, S3Results
-from dagy_control.adapters.session import AwsClients, Service
+from dagy_control.adapters.session import AwsClients
 from dagy_control.adapters.sqs_events import SqsTaskEvents
 from dagy_control.config import Settings
 from dagy_control.entrypoints.policies import client_policy, request_policy
@@ -125,7 +125,7 @@ async def open_ports(
     if registry is not None:
         LimiterMetrics(registry, limiter)
     tables, storage = settings.tables, settings.storage
-    async with AwsClients(client_policy(settings), services=tuple(Service)) as clients:
+    async with AwsClients(client_policy(settings)) as clients:
         runs = DynamoRuns(clients.dynamodb, calls, clock, table=tables.runs)
         yield Ports(
             clients=clients,

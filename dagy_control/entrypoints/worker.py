@@ -14,7 +14,7 @@ from dagy_control.config import ConfigError, Settings, config_location, load_set
 from dagy_control.config.catalogue import PREFIX
 from dagy_control.config.environment import BARE_NAMES, NOT_SETTINGS, STATE_TABLE_NAMES, variable_names
 from dagy_control.entrypoints.policies import worker_policy
-from dagy_control.entrypoints.wiring import open_ports
+from dagy_control.entrypoints.wiring import embedded_metrics, open_ports
 from dagy_control.kernel.telemetry import configure_logging, flush_logs, log
 from dagy_control.model.outcomes import EXIT_CLAIM_REFUSED
 from dagy_control.worker.lines import Redactor
@@ -85,7 +85,8 @@ def process_age_s(proc: Path = Path("/proc")) -> float | None:
 
 
 async def _work(settings: Settings, run_id: str, attempt: int, redactor: Redactor) -> int:
-    async with open_ports(settings) as ports:
+    embedded = embedded_metrics(settings)
+    async with open_ports(settings, embedded=embedded) as ports:
         task_arn = await own_task_arn(os.environ.get("ECS_CONTAINER_METADATA_URI_V4", ""), ports.clock)
         if task_arn is None:
             _log.error(
@@ -108,7 +109,10 @@ async def _work(settings: Settings, run_id: str, attempt: int, redactor: Redacto
             process_age_s=process_age_s(),
         )
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, worker.request_shutdown)
-        return await worker.run(run_id=run_id, attempt=attempt, task_arn=task_arn)
+        code = await worker.run(run_id=run_id, attempt=attempt, task_arn=task_arn)
+        if embedded is not None:
+            embedded.flush(alive=False)
+        return code
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from dagy_control.config import ConfigError, Settings, config_path, find_advice, load_settings, load_with_sources
+from dagy_control.config import ConfigError, Settings, config_location, find_advice, load_settings, load_with_sources
 from dagy_control.config.catalogue import settings_by_path
 from dagy_control.config.environment import variable_names
 
@@ -180,8 +180,8 @@ def test_state_tables_given_by_a_dagy_name_win_over_the_scanners_variables() -> 
 def test_what_the_worker_is_told_and_the_files_path_are_no_settings() -> None:
     environ = {"DAGY_RUN_ID": "r-1", "DAGY_ATTEMPT": "1", "DAGY_CONFIG": "/etc/dagy.toml", "PATH": "/bin", "DAGYX": "1"}
     assert load_settings(None, environ) == Settings()
-    assert config_path(environ) == Path("/etc/dagy.toml")
-    assert config_path({"DAGY_CONFIG": " "}) is None
+    assert config_location(environ) == "/etc/dagy.toml"
+    assert config_location({"DAGY_CONFIG": " "}) is None
 
 
 def test_a_table_in_the_file_replaces_the_default_one_as_a_whole(tmp_path: Path) -> None:

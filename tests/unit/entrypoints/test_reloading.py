@@ -1,13 +1,14 @@
 """An edited configuration file: taken whole or refused whole, said once, and never half."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
 import pytest
 from prometheus_client import CollectorRegistry
 
-from dagy_control.config import ConfigText, Settings, load_with_sources, read_bytes
+from dagy_control.config import ConfigText, Reference, Settings, Unresolved, load_with_sources, read_bytes
+from dagy_control.config.references import Resolved
 from dagy_control.entrypoints.reloading import POLL_S, SETTLE_S, ConfigMetrics, FileSource, Reloader, Source
 from dagy_control.errors import Permanent
 from dagy_control.kernel.drain import Drain
@@ -35,6 +36,7 @@ class Bench:
     def __init__(self, folder: Path, source: Callable[[FileSource], Source] = lambda file: file) -> None:
         self.path = folder / "dagy.toml"
         self.write(GOOD)
+        self.values: dict[str, str] = {}
         self.clock = VirtualClock()
         self.process = Process()
         self.registry = CollectorRegistry()
@@ -43,7 +45,12 @@ class Bench:
         loaded = load_with_sources(read, {})
         metrics.taken(loaded.settings, self.clock.now())
         file = FileSource(self.path, self.clock)
-        self.reloader = Reloader(source(file), {}, (loaded, read), self.process.accept, metrics, self.clock)
+        self.reloader = Reloader(
+            source(file), self.resolve, {}, (loaded, read), self.process.accept, metrics, self.clock
+        )
+
+    async def resolve(self, references: Sequence[Reference]) -> Resolved:
+        return {each.text: self.values.get(each.text, Unresolved("there is no such parameter")) for each in references}
 
     def write(self, text: str) -> None:
         self.path.write_text(text, encoding="utf-8")
@@ -174,6 +181,8 @@ class Silent:
     def __init__(self, source: FileSource) -> None:
         self._source = source
 
+        self.poll_s = source.poll_s
+
     @property
     def name(self) -> str:
         return self._source.name
@@ -197,3 +206,49 @@ async def test_without_hints_an_edit_is_found_by_polling(tmp_path: Path) -> None
     drain.begin()
     await bench.clock.advance(1)
     await running
+
+
+async def test_a_reference_is_resolved_and_its_value_never_shown(
+    bench: Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bench.values["ssm:/dagy/limit"] = "77"
+    bench.write('[launching]\nmax_concurrent_tasks = "ssm:/dagy/limit"\n')
+    await bench.look()
+    assert bench.reloader.settings.launching.max_concurrent_tasks == 77
+    said = capsys.readouterr().out
+    assert "launching.max_concurrent_tasks: (by reference) -> (by reference)" in said
+    assert "77" not in said.replace("timestamp", "")
+
+
+async def test_a_value_that_changes_behind_its_reference_is_taken_without_an_edit(bench: Bench) -> None:
+    bench.values["secret:limits#tasks"] = "77"
+    bench.write('[launching]\nmax_concurrent_tasks = "secret:limits#tasks"\n')
+    await bench.look()
+    bench.values["secret:limits#tasks"] = "78"
+    await bench.look()
+    assert [settings.launching.max_concurrent_tasks for settings in bench.process.taken] == [77, 78]
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (
+            "ssm:/dagy/nothing",
+            "launching.max_concurrent_tasks = ssm:/dagy/nothing cannot be resolved: there is no such",
+        ),
+        ("ssm:", "is no reference that can be read"),
+        ("ssm:/dagy#key", "names a key, which only secrets have"),
+        ("secret:canary", "launching.max_concurrent_tasks = secret:canary must be a valid integer"),
+    ],
+    ids=["dangling", "empty", "a key of a parameter", "a value of the wrong kind"],
+)
+async def test_a_bad_reference_names_itself_and_the_place_and_changes_nothing(
+    bench: Bench, value: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bench.values["secret:canary"] = "tweet-tweet"
+    bench.write(f'[launching]\nmax_concurrent_tasks = "{value}"\n')
+    await bench.look()
+    assert bench.process.taken == []
+    assert said in bench.reloader.state()
+    assert f"{bench.path}:2" in bench.reloader.state()
+    assert "tweet" not in capsys.readouterr().out
