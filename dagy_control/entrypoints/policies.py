@@ -188,15 +188,17 @@ def worker_environment(settings: Settings) -> dict[str, str]:
     """What a worker must be told of this configuration: names of tables and buckets, and its own section, where not the default."""
     default = Settings()
     environment: dict[str, str] = {}
-    for section in ("tables", "storage", "worker"):
+    for section in ("tables", "storage", "worker", "telemetry"):
         mine, usual = getattr(settings, section), getattr(default, section)
         for name in type(mine).model_fields:
             value = getattr(mine, name)
             if value != getattr(usual, name):
                 text = ",".join(value) if isinstance(value, tuple) else str(value)
                 environment[f"DAGY_{section}__{name}".upper()] = text
-    if settings.log_level != default.log_level:
-        environment["DAGY_LOG_LEVEL"] = settings.log_level
+    named = ("installation", "environment") if settings.telemetry.cloudwatch_metrics else ()  # the dimensions of its figures
+    for name in ("log_level", *named):
+        if getattr(settings, name) != getattr(default, name):
+            environment[f"DAGY_{name}".upper()] = getattr(settings, name)
     return environment
 
 

@@ -7,9 +7,9 @@ needs to know nothing of it.
 import json
 import math
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeVar
 
 from dagy_control.kernel.clock import Clock
 from dagy_control.kernel.drain import Drain
@@ -31,7 +31,9 @@ class Figure(StrEnum):
     RECONCILE_LAG = "ReconcileLag"
 
 
-UNITS: Mapping[Figure, str] = {
+F = TypeVar("F", bound=str)
+
+UNITS: Mapping[str, str] = {
     Figure.ALIVE: "Count",
     Figure.RUNS_ENDED: "Count",
     Figure.RUNS_FAILED: "Count",
@@ -41,15 +43,15 @@ COUNTED = (Figure.RUNS_ENDED, Figure.RUNS_FAILED)
 
 
 def document(
-    figures: Mapping[Figure, float], *, namespace: str, dimensions: Mapping[str, str], unix_ms: int
+    figures: Mapping[F, float], *, namespace: str, dimensions: Mapping[str, str], unix_ms: int
 ) -> dict[str, Any]:
-    """The root node of one line: every dimension and every figure is a member of it, as `_aws` says."""
+    """The root node of one line: every dimension and every figure is a member of it, as `_aws` says. What has no unit is a count."""
     directive = {
         "Namespace": namespace,
         "Dimensions": [list(dimensions)],
-        "Metrics": [{"Name": figure.value, "Unit": UNITS[figure]} for figure in figures],
+        "Metrics": [{"Name": str(figure), "Unit": UNITS.get(figure, "Count")} for figure in figures],
     }
-    values = {figure.value: value for figure, value in figures.items()}
+    values = {str(figure): value for figure, value in figures.items()}
     return {"_aws": {"Timestamp": unix_ms, "CloudWatchMetrics": [directive]}, **dimensions, **values}
 
 
@@ -89,8 +91,23 @@ class EmbeddedMetrics:
         if math.isfinite(seconds):
             self._levels[Figure.RECONCILE_LAG] = seconds
 
+    def tell(self, counts: Mapping[str, float], *, part: str, dimensions: Sequence[str]) -> None:
+        """Write at once what happens seldom, as a line of its own: in the namespace's `part`, with these of the dimensions."""
+        root = document(
+            counts,
+            namespace=f"{self._namespace}/{part}",
+            dimensions={name: self._dimensions[name] for name in dimensions},
+            unix_ms=int(self._clock.now().timestamp() * 1000),
+        )
+        self._write(json.dumps(root, separators=(",", ":")) + "\n")
+
     def flush(self, *, alive: bool = True) -> None:
-        """Write what there is. Counts of zero too: an alarm needs to tell "none" from "nobody is there to count"."""
+        """Write what there is. Counts of zero too: an alarm needs to tell "none" from "nobody is there to count".
+
+        A process that is not there to be watched, a worker, says `alive=False`: it writes only of runs that have ended.
+        """
+        if not alive and not any(self._counts.values()):
+            return
         figures = {**({Figure.ALIVE: 1} if alive else {}), **self._counts, **self._levels}
         root = document(
             figures,

@@ -55,7 +55,10 @@ async def killed(world: DemoWorld, batch: str) -> Run:
     ],
 )
 async def test_a_killed_worker_becomes_a_failed_record(world: DemoWorld, setting: str, changed: str, by: str) -> None:
-    async with configured(world, setting, changed):
+    async with (
+        configured(world, "[api]", "[telemetry]\ncloudwatch_metrics = true\n\n[api]"),
+        configured(world, setting, changed),
+    ):
         daemon = await world.stack.start_daemon()
         try:
             run = await killed(world, f"killed-{by}")
@@ -65,6 +68,8 @@ async def test_a_killed_worker_becomes_a_failed_record(world: DemoWorld, setting
     assert run.transitions[-1].by == by
     evidence: Mapping[str, object] = run.evidence or {}
     assert evidence["task_arn"] == run.external_id
+    figures = [json.loads(line) for line in daemon.log.read_text().splitlines() if line.startswith('{"_aws"')]
+    assert sum(line["RunsFailed"] for line in figures) == 1, "the last line is written when the daemon drains"
 
 
 async def test_by_hand_a_run_whose_task_is_long_gone_is_repaired_and_a_second_call_changes_nothing(

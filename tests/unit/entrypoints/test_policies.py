@@ -154,6 +154,16 @@ def test_a_worker_is_told_tables_storage_and_log_level_where_they_differ() -> No
     }
 
 
+def test_a_worker_that_writes_figures_is_told_their_dimensions() -> None:
+    settings = Settings(environment="prod", installation="blue", telemetry={"cloudwatch_metrics": True})
+    assert policies.worker_environment(settings) == {
+        "DAGY_TELEMETRY__CLOUDWATCH_METRICS": "True",
+        "DAGY_ENVIRONMENT": "prod",
+        "DAGY_INSTALLATION": "blue",
+    }
+    assert policies.worker_environment(Settings(environment="prod", installation="blue")) == {}
+
+
 def test_a_worker_is_told_the_installation_wide_environment_through_the_launch_target() -> None:
     settings = Settings(ecs=LAUNCHABLE, tables={"runs": "RUNS_2"})
     assert policies.launch_policy(settings).target.worker_environment == {"DAGY_TABLES__RUNS": "RUNS_2"}

@@ -86,6 +86,17 @@ def test_counts_begin_anew_with_each_line_and_zero_is_written() -> None:
     assert [(root["RunsEnded"], root["RunsFailed"]) for root in lines.documents] == [(2, 0), (0, 0)]
 
 
+def test_a_worker_writes_only_of_a_run_that_has_ended() -> None:
+    gathered, lines = metrics()
+    gathered.flush(alive=False)
+    assert lines == []
+    gathered.run_ended(a_run(RunStatus.FAILED))
+    gathered.flush(alive=False)
+    (root,) = lines.documents
+    check_against_the_specification(root)
+    assert (root["RunsFailed"], "Alive" in root) == (1, False)
+
+
 def test_a_lag_is_written_only_where_a_pass_was_made() -> None:
     gathered, lines = metrics()
     gathered.reconcile_lag(float("inf"))
@@ -124,3 +135,14 @@ async def test_the_writer_tells_of_each_end_once_and_of_nothing_else() -> None:
     assert cancel is not None
     await clock.run(writer.write(cancel))
     assert ended == [RunStatus.CANCELLED]
+
+
+def test_what_happens_seldom_is_a_line_of_its_own_with_the_dimensions_that_were_asked_for() -> None:
+    gathered, lines = metrics()
+    gathered.tell({"OrphanTasksFound": 3}, part="OrphanScanning", dimensions=("Environment",))
+    (root,) = lines.documents
+    check_against_the_specification(root)
+    (directive,) = root["_aws"]["CloudWatchMetrics"]
+    assert (directive["Namespace"], directive["Dimensions"]) == ("Dagy/OrphanScanning", [["Environment"]])
+    assert (root["Environment"], root["OrphanTasksFound"]) == ("prod", 3)
+    assert "Installation" not in root
