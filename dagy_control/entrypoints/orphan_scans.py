@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from functools import partial
 
 from prometheus_client import CollectorRegistry
 
@@ -13,12 +14,13 @@ from dagy_control.entrypoints.wiring import Ports
 from dagy_control.errors import DagyError, Transient
 from dagy_control.kernel.clock import Clock
 from dagy_control.kernel.drain import Drain
+from dagy_control.kernel.emf import EmbeddedMetrics
 from dagy_control.kernel.handover import Handover
 from dagy_control.kernel.telemetry import log
 from dagy_control.kernel.ticker import Tick
 from dagy_control.orphans.effects import OrphanEffects
 from dagy_control.orphans.loop import OrphanLoop
-from dagy_control.orphans.metrics import OrphanMetrics
+from dagy_control.orphans.metrics import PART, OrphanMetrics
 from dagy_control.orphans.report import failure_report
 from dagy_control.orphans.request import BadInput, ScanInput, read_input
 
@@ -31,15 +33,21 @@ _log = log("dagy.orphans")
 
 
 def orphan_loop(
-    settings: Settings, ports: Ports, registry: CollectorRegistry, to_reconciling: Handover | None = None
+    settings: Settings,
+    ports: Ports,
+    registry: CollectorRegistry,
+    *,
+    embedded: EmbeddedMetrics | None = None,
+    to_reconciling: Handover | None = None,
 ) -> OrphanLoop:
-    """The orphan scanner, for the daemon and for the command alike."""
+    """The orphan scanner, for the daemon and for the command alike: a command's standard output has no room for `embedded`."""
+    tell = partial(embedded.tell, part=PART, dimensions=("Environment",)) if embedded is not None else None
     effects = OrphanEffects(ports.runs, ports.tasks, ports.state_tables, ports.suspicions, ports.writer, ports.clock)
     alerts = SnsAlerts(ports.clients.sns, ports.calls)
     return OrphanLoop(
         orphan_policy(settings),
         effects,
-        OrphanMetrics(registry),
+        OrphanMetrics(registry, tell),
         ports.clock,
         alerts=alerts,
         to_reconciling=to_reconciling,

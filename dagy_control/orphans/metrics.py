@@ -1,14 +1,24 @@
 """The scanner's Prometheus objects."""
 
+from collections.abc import Callable, Mapping
+
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from dagy_control.orphans.decide import ScanPlan
 
+PART = "OrphanScanning"
+FIGURES = ("RunningTasksScanned", "OrphanTasksFound", "OrphanTasksStopped")
+"""The documented suffix of the namespace in CloudWatch, and the metrics in it; their one dimension is Environment."""
+
 
 class OrphanMetrics:
-    """What the last scan saw, and how many tasks were stopped in all."""
+    """What the last scan saw, and how many tasks were stopped in all.
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    `tell` is given the scanner's documented figures of each scan, for CloudWatch; None: they are not wanted there.
+    """
+
+    def __init__(self, registry: CollectorRegistry, tell: Callable[[Mapping[str, float]], None] | None = None) -> None:
+        self._tell = tell
         self._running = Gauge("dagy_orphans_running_tasks", "Tasks that the last scan saw running.", registry=registry)
         self._verdicts = Gauge(
             "dagy_orphans_tasks", "Tasks of the last scan, by verdict.", ["verdict"], registry=registry
@@ -43,6 +53,9 @@ class OrphanMetrics:
         self._stop_failures.inc(failed)
         self._refused.set(bool(plan.refusal))
         self._incomplete.set(bool(plan.cut or plan.unread))
+        if self._tell is not None:
+            figures = (plan.total_running, len(plan.orphans), stopped)
+            self._tell(dict(zip(FIGURES, figures, strict=True)))
 
     def handed_over(self, runs: int) -> None:
         """So many runs had no task."""

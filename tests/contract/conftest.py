@@ -92,9 +92,9 @@ class Aws:
 
 @asynccontextmanager
 async def clients_at(url: str) -> AsyncIterator[AwsClients]:
-    """Clients for DynamoDB, S3 and SQS at this address, whoever's account the environment is set to."""
+    """Clients for DynamoDB, S3, SNS and SQS at this address, whoever's account the environment is set to."""
     policy = ClientPolicy(region="us-east-1", read_timeout_s=30)
-    clients = AwsClients(policy, services=(Service.DYNAMODB, Service.S3, Service.SQS))
+    clients = AwsClients(policy, services=(Service.DYNAMODB, Service.S3, Service.SNS, Service.SQS))
     with pytest.MonkeyPatch.context() as environment:
         for name, value in {**CREDENTIALS, "AWS_ENDPOINT_URL": url}.items():
             environment.setenv(name, value)

@@ -68,7 +68,7 @@ class MiniStack:
                     "TMPDIR": folder,
                     "BIND_HOST": "127.0.0.1",
                     "GATEWAY_PORT": str(port),
-                    "SERVICES": "dynamodb,sqs,s3",
+                    "SERVICES": "dynamodb,sqs,sns,s3",
                     "IOT_MTLS_ENABLED": "0",
                     "LOG_LEVEL": "ERROR",
                 },

@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from dagy_control.errors import Permanent, Transient
 from dagy_control.kernel.drain import Drain
@@ -14,6 +15,7 @@ from dagy_control.model.runs import Run, RunChange, RunGlance, RunStatus, StopCa
 from dagy_control.model.suspicions import Suspicion
 from dagy_control.model.tasks import SeenTask
 from dagy_control.orphans.effects import STOPS_IN_FLIGHT
+from dagy_control.orphans.metrics import OrphanMetrics
 from dagy_control.ports.tasks import Described, ReadPriority
 from tests.builders import (
     ARN,
@@ -380,3 +382,13 @@ async def test_a_drain_that_begins_between_two_stops_ends_those_under_way_and_st
     data = await world.scan(drain)
     assert len(world.stopped) == data["summary"]["tasks_stopped"]
     assert 1 <= len(world.stopped) <= STOPS_IN_FLIGHT
+
+
+async def test_the_documented_figures_of_each_scan_go_to_cloudwatch() -> None:
+    told: list[Mapping[str, float]] = []
+    runs = [over("run-1"), over("run-2")]
+    world = World(*runs, running(), tasks=[*map(task_of, runs), task_of(running())])
+    world.loop._metrics = OrphanMetrics(CollectorRegistry(), told.append)
+    world.tasks.next_error("stop", Permanent("AccessDenied"))
+    await world.scan()
+    assert told == [{"RunningTasksScanned": 3, "OrphanTasksFound": 2, "OrphanTasksStopped": 1}]
