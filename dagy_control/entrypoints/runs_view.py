@@ -92,7 +92,7 @@ def _facts(run: Run) -> list[tuple[str, str]]:
 
 def _attempt(run: Run) -> str:
     """`max_attempts` bounds only the attempts that the flow itself failed, so one that infrastructure ended comes on top."""
-    lost = f", and {run.infra_failures} lost to infrastructure" if run.infra_failures else ""
+    lost = f", and {run.infra_failures} not counted" if run.infra_failures else ""
     return f"{run.attempt} (the flow may have {run.max_attempts}{lost})"
 
 

@@ -74,7 +74,7 @@ def test_each_line_of_an_error_stands_below_its_first(monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize(
     ("lost", "told"),
-    [(0, "2 (the flow may have 2)"), (1, "2 (the flow may have 2, and 1 lost to infrastructure)")],
+    [(0, "2 (the flow may have 2)"), (1, "2 (the flow may have 2, and 1 not counted)")],
 )
 def test_attempts_lost_to_infrastructure_are_told_apart(lost: int, told: str, monkeypatch: pytest.MonkeyPatch) -> None:
     run = a_run(RunStatus.RUNNING, attempt=2, max_attempts=2, infra_failures=lost)
