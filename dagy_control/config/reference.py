@@ -24,7 +24,8 @@ _REFERENCE_HEAD = """\
 
 <!-- Generated: `dagy-control config reference > docs/configuration.md`. The text comes from the fields of `Settings`. -->
 
-The configuration is a TOML file, named by `--config` or `DAGY_CONFIG`, with environment variables over it. Everything has
+The configuration is a TOML file, named by `--config` or `DAGY_CONFIG`, with environment variables over it. In a container with
+a read-only file system it may stand in AWS: `ssm:/path` or `s3://bucket/key` in the place of the file's name. Everything has
 a default; `config.example.toml` holds all of them. `dagy-control config check [FILE]` tells what is wrong with a
 configuration and what to do about it, `dagy-control config show` what is in effect and where each value came from.
 
@@ -37,6 +38,17 @@ are JSON. A variable that is set to nothing counts as not set. Two `DAGY_*` vari
 **Mistakes.** An unknown key, an unknown `DAGY_*` variable, a wrong type or a value out of range is an error, never ignored.
 
 **Tables.** A table or list of tables that is given replaces the default one as a whole.
+
+**Edits.** A running daemon follows its file: within a second or two of an edit, or within half a minute where the file stands in
+SSM or S3. `SIGHUP` makes it look at once. The whole file is checked first, and every loop takes its new settings between two
+ticks; switching a loop off (`enabled = false`) gives its lease to another replica. An edit with any mistake, or with a change
+of a setting that needs a restart, is refused as a whole with place, key and reason: the settings in effect stay, and
+`dagy_config_last_reload_successful` is 0 until the file is good again. The log says what each edit changes.
+
+**References.** `"ssm:/path"` in the place of any value stands for a parameter of SSM Parameter Store, `"secret:id"` for a secret of
+Secrets Manager, `"secret:id#key"` for one key of a secret that is a JSON object. What they stand for is read as a variable's
+text is, when the process starts and, by a daemon with a file, again every five minutes. It is never logged or shown. The worker does
+not resolve references: the daemon tells it the values that it needs.
 
 "Restart" marks a setting that is read once, at start. "Safe minimum" marks a value that may only be lower in the embedded cloud.
 """
