@@ -1,14 +1,16 @@
 """Laws of the judgement: total, and never about a task that may still run."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dagy_control.model.failures import RetryPolicy
+from dagy_control.model.failures import RETRIED_AS_INFRASTRUCTURE, RetryPolicy
 from dagy_control.model.lifecycle import end_attempt
 from dagy_control.model.outcomes import Ending, Sighting, judge
-from dagy_control.model.runs import FailureClass, ResultStatus, Run, StopCause, WorkerResult
+from dagy_control.model.runs import FailureClass, ResultStatus, Run, RunStatus, StopCause, WorkerResult, applied
+from dagy_control.model.stop_kinds import remedy_of
 from dagy_control.model.tasks import SeenContainer, SeenTask
 from tests.builders import ARN, NOW, OTHER_ARN, WORKER, ago, running, task_of
 
@@ -29,6 +31,8 @@ STOP_CODES = (
 WORDS = (
     "", "OutOfMemoryError: Container killed due to memory usage", "CannotPullContainerError: x", "Your Spot Task was interrupted.",
     "ResourceInitializationError: x", "Capacity is unavailable at this time", "Host EC2 (instance i-1) terminated.",
+    "ECS is performing maintenance", "Task failed container health checks", "CannotStartContainerError: exec: no such file",
+    "ResourceInitializationError: failed to fetch secret arn:aws:secretsmanager:us-east-1:1:secret:x", "{thing} {0} %s \\",
 )  # fmt: skip
 
 words = st.sampled_from(WORDS) | st.text(max_size=40)
@@ -140,3 +144,28 @@ def test_a_task_that_is_missing_and_young_ends_nothing(run: Run, observations: i
         running(attempt=run.attempt, launch_sent_at=NOW - timedelta(seconds=age_s)), None, None, observations
     )
     assert judge(young).ending is Ending.UNDECIDED
+
+
+@given(st.data(), runs, words)
+def test_what_a_person_writes_to_stop_task_makes_no_failure_of_aws(data: st.DataObject, run: Run, said: str) -> None:
+    """Only sentences that AWS itself begins so are believed under a stop code that says that somebody stopped the task."""
+    task = replace(
+        data.draw(tasks(run, st.just("STOPPED"))), stop_code="UserInitiated", stopped_reason=f"because: {said}"
+    )
+    outcome = judge(sighting(replace(run, stop_cause=None, result_status=None), task))
+    seen = sighting(run, task)
+    if outcome.failure_class in RETRIED_AS_INFRASTRUCTURE:
+        assert outcome.rule in ("claim_refused", "died_before_claim")
+        assert seen.exit_code is not None
+
+
+@given(st.data(), runs, st.none() | results, st.integers(0, 3))
+def test_every_failed_run_has_a_remedy_and_a_sentence_that_can_be_stored(
+    data: st.DataObject, run: Run, stored: WorkerResult | None, observations: int
+) -> None:
+    task = data.draw(st.none() | tasks(run, ANY_STATUS))
+    outcome = judge(sighting(run, task, stored, observations))
+    change = end_attempt(run, outcome, RetryPolicy(), task=task, container_name=WORKER, now=NOW, by="test")
+    after = run if change is None else applied(run, change, "op")
+    assert (after.status is RunStatus.FAILED) == bool(remedy_of(after))
+    assert len(outcome.message) < 3000
