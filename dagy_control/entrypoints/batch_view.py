@@ -3,7 +3,7 @@
 from typing import Any
 
 from dagy_control.entrypoints.command import EXIT_REFUSED, EXIT_UNAVAILABLE
-from dagy_control.requests.batch import BatchOutcome
+from dagy_control.requests.batch import BatchOutcome, ItemFailure
 
 FAILURES_SHOWN_MAX = 50
 """Failures that people are shown; `--json` has them all."""
@@ -31,6 +31,12 @@ def batch_exit_code(outcome: BatchOutcome) -> int:
     return EXIT_UNAVAILABLE if all(each.again for each in outcome.failures) else EXIT_REFUSED
 
 
+def _fault(failure: ItemFailure) -> str:
+    """Why an order was refused, with the argument at fault named once."""
+    named = not failure.field or failure.message.startswith(failure.field)
+    return failure.message if named else f"{failure.field}: {failure.message}"
+
+
 def _counted(number: int, thing: str) -> str:
     return f"{number:,} {thing}" + ("" if number == 1 else "s")
 
@@ -44,7 +50,7 @@ def batch_page(outcome: BatchOutcome) -> str:
     if failures:
         lines[0] += "; orders are counted from 0"
     shown = failures[:FAILURES_SHOWN_MAX]
-    lines += [f"  order {each.index}: {each.field + ': ' if each.field else ''}{each.message}" for each in shown]
+    lines += [f"  order {each.index}: {_fault(each)}" for each in shown]
     if len(failures) > FAILURES_SHOWN_MAX:
         lines.append(f"  and {len(failures) - FAILURES_SHOWN_MAX:,} more; --json names all")
     if failures:

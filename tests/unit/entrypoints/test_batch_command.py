@@ -114,6 +114,11 @@ def test_people_are_told_what_to_do() -> None:
     assert "repeat" not in batch_page(BatchOutcome("nightly", OUTCOME.runs, []))
 
 
+def test_the_argument_at_fault_is_named_once() -> None:
+    refused = [ItemFailure(0, "memory", "memory must be a whole number, not '8GB'")]
+    assert "order 0: memory must be a whole number" in batch_page(BatchOutcome("nightly", {}, refused))
+
+
 def test_people_are_not_told_of_a_thousand_failures() -> None:
     many = [ItemFailure(index, "memory", "no such size") for index in range(1000)]
     page = batch_page(BatchOutcome("nightly", {}, many))
