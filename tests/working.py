@@ -1,5 +1,6 @@
 """What tests of the worker share: a clock on which waits take no time, and a run with everything that its worker reads."""
 
+import asyncio
 import hashlib
 from typing import Any
 
@@ -12,7 +13,7 @@ from dagy_control.model.flows import FlowRecord, FlowSpec, FlowStatus, Isolation
 from dagy_control.model.runs import Run
 from dagy_control.worker.policy import WorkerPolicy, WorkerPorts
 from dagy_control.worker.run import Worker
-from tests.builders import NOW, launching, writer_of
+from tests.builders import ARN, NOW, launching, writer_of
 from tests.fakes.dep_packages import FakeDepPackages
 from tests.fakes.flows import FakeArtifacts, FakeFlows, FakeResults
 from tests.fakes.runs import FakeRuns
@@ -99,6 +100,11 @@ class Working:
     def run(self) -> Run:
         """The run as it is now."""
         return self.runs.records["r1"]
+
+    async def work(self, attempt: int = 1) -> int:
+        """The worker's exit code."""
+        async with asyncio.timeout(60):
+            return await self.worker.run(run_id="r1", attempt=attempt, task_arn=ARN)
 
     def add_package(self, slug: str, content: bytes, *, name: str = "package.zip") -> DepPackage:
         """Register a dependency package."""

@@ -38,7 +38,7 @@ async def download(wanted: Wanted, artifacts: Artifacts, clock: Clock, target: P
         require_room(target.parent, min(wanted.size, max_bytes))
         digest = await retrying(lambda: artifacts.download(uri, target, max_bytes=max_bytes), clock, key=uri)
     except NoRoom as error:
-        raise wanted.failure(f"{what} {uri}: {error}") from error
+        raise wanted.failure(f"there is no room for the {what} {uri}: {error}") from error
     except Gone as error:
         raise wanted.failure(f"there is no {what} at {uri} (NoSuchKey); {wanted.remedy}") from error
     except DagyError as error:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from dagy_control.errors import DagyError
+from dagy_control.flow_engine.hooks import HookFailure
 from dagy_control.flow_engine.reporting import TaskRunState
 from dagy_control.kernel.clock import Clock
 from dagy_control.kernel.telemetry import log
@@ -74,7 +75,7 @@ class TaskRunReporter:
             "trace": trace,
         }
         given = {name: value for name, value in fields.items() if value is not None}
-        why = f": {row.error_type}: {row.error_message}" if row.error_type else ""
+        why = f": {_named(row.error_type)}: {row.error_message}" if row.error_type else ""
         if task.state is TaskState.RUNNING:
             self._on_first_task()
             _log.info(f"task {task.task_key} started", event_type="task_start", **given)
@@ -84,6 +85,17 @@ class TaskRunReporter:
             _log.error(f"task {task.task_key} ended {task.state}{why}", event_type="task_end", **given)
         else:
             _log.info(f"task {task.task_key} ended {task.state}{why}", event_type="task_end", **given)
+
+    def hook_failed(self, failure: HookFailure) -> None:
+        """Log a hook of the flow's that failed; the task's own end stands."""
+        _log.warning(
+            f"{failure.kind} hook of task {failure.task_key} failed: {failure.error.type}",
+            event_type="hook_failed",
+            task_run_id=task_run_id(self._run.attempt, failure.task_key),
+            hook=failure.function,
+            error=self._told(failure.error.message),
+            trace=self._told(failure.error.traceback) or None,
+        )
 
     async def flush_for_ever(self) -> None:
         """Write what changed, again and again; for a background task."""
@@ -142,3 +154,8 @@ class TaskRunReporter:
         if before is not None:
             self._rows[row_id] = row
         return row
+
+
+def _named(error_type: str) -> str:
+    """An error's type for the log's message, in the words by which the runbook looks for tasks that ran out of memory."""
+    return "out of memory" if error_type == "OutOfMemory" else error_type

@@ -11,8 +11,10 @@ from typing import Any, TypeVar
 import structlog
 
 from dagy_control.errors import DagyError
-from dagy_control.flow_engine.execution import EngineOptions, FlowRunner
+from dagy_control.flow_engine.execution import FlowRunner
 from dagy_control.flow_engine.graph import FlowOutcome
+from dagy_control.flow_engine.options import EngineOptions
+from dagy_control.flow_engine.results import ResultLimits
 from dagy_control.kernel.clock import Clock
 from dagy_control.kernel.record_writer import RecordWriter
 from dagy_control.kernel.tasks import background, end_tasks, start_task, within
@@ -30,7 +32,7 @@ from dagy_control.worker.phases import StartPhases
 from dagy_control.worker.policy import WorkerPolicy, WorkerPorts
 from dagy_control.worker.preparation import Preparation, Prepared, parameters_of
 from dagy_control.worker.report import TaskRunReporter
-from dagy_control.worker.result import commit
+from dagy_control.worker.result import ROUNDS, commit
 from dagy_control.worker.traces import Traces
 
 T = TypeVar("T")
@@ -151,20 +153,23 @@ class Worker:
             on_first_task=self._phases.first_task,
         )
         sys.path[:0] = prepared.own_paths  # for tasks in threads; the children get it by sys_path
-        self._runner = self._runner_of(prepared, reporter)
+        self._runner = self._runner_of(run, prepared, reporter, folder)
         try:
             async with background(reporter.flush_for_ever(), name="task runs"):
                 return _explained(await self._runner.run(), prepared.places)
         finally:
             await self._flush(reporter)
 
-    def _runner_of(self, prepared: Prepared, reporter: TaskRunReporter) -> FlowRunner:
+    def _runner_of(self, run: Run, prepared: Prepared, reporter: TaskRunReporter, folder: Path) -> FlowRunner:
         return FlowRunner(
             prepared.spec,
             prepared.parameters,
             reporter=reporter,
             clock=self._clock,
             options=EngineOptions(
+                run_id=run.run_id,
+                results=ResultLimits(folder=folder),
+                on_hook_failed=reporter.hook_failed,
                 max_concurrency=self._policy.max_concurrency,
                 stop_grace_s=self._policy.stop_grace_s,
                 sys_path=tuple(sys.path),
@@ -192,9 +197,9 @@ class Worker:
 
     async def _finish(self, run: Run, result: WorkerResult) -> int:
         result = replace(result, message=self._redactor.text(result.message))
-        timeout_s = self._policy.result_write_timeout_s
+        timeout_s, rounds = self._policy.result_write_timeout_s, ROUNDS
         if self._shutdown.is_set():
-            timeout_s = min(timeout_s, self._policy.last_write_s)
+            timeout_s, rounds = min(timeout_s, self._policy.last_write_s), 1
         try:
             committed = await commit(
                 run,
@@ -203,6 +208,7 @@ class Worker:
                 results=self._ports.results,
                 clock=self._clock,
                 timeout_s=timeout_s,
+                rounds=rounds,
             )
         except DagyError as error:
             _log.error("result lost: neither table nor S3 could be written", event_type="result_lost", error=str(error))

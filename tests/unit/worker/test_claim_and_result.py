@@ -10,7 +10,7 @@ from dagy_control.errors import DagyError, Permanent, Transient
 from dagy_control.model.lifecycle import Refused, request_cancel
 from dagy_control.model.runs import FailureClass, ResultStatus, Run, RunStatus, StopCause, WorkerResult, applied
 from dagy_control.worker.claim import CLAIM_TRIES, claim
-from dagy_control.worker.result import commit
+from dagy_control.worker.result import ResultLost, commit
 from tests.builders import ARN, NOW, OTHER_ARN, a_run, ago, committed, launching, result, running, writer_of
 from tests.fakes.clock import VirtualClock
 from tests.fakes.flows import FakeResults
@@ -279,10 +279,55 @@ async def test_a_table_that_hangs_leaves_the_result_in_s3_when_the_time_is_over(
     assert world.clock.now() - NOW == timedelta(seconds=TIMEOUT_S)
 
 
-async def test_with_table_and_s3_down_the_commit_raises() -> None:
+async def test_with_table_and_s3_down_for_good_the_commit_raises() -> None:
     world = World(running())
-    world.runs.next_error("change", DOWN, times=999)
-    world.results.next_error("put", Transient("S3 is down"), times=999)
-    with pytest.raises(Transient, match="S3"):
+    world.runs.next_error("change", DOWN, times=9999)
+    world.results.next_error("put", Transient("S3 is down"), times=9999)
+    with pytest.raises(ResultLost, match="S3"):
         await world.commit(FAILED)
     assert world.run.committed_result is None
+    assert world.clock.now() - NOW > timedelta(minutes=2), "a result is worth the wait"
+
+
+@pytest.mark.parametrize(
+    ("table_calls", "s3_calls"), [(45, 9999), (9999, 6)], ids=["the table comes back", "S3 comes back"]
+)
+async def test_with_both_down_for_a_while_the_result_is_kept_by_whichever_comes_back(
+    table_calls: int, s3_calls: int
+) -> None:
+    world = World(running())
+    world.runs.next_error("change", DOWN, times=table_calls)
+    world.results.next_error("put", Transient("S3 is down"), times=s3_calls)
+    await world.commit(FAILED)
+    assert world.clock.now() - NOW > timedelta(seconds=TIMEOUT_S)
+    kept = [word for word in (world.run.committed_result, *world.results.records.values()) if word]
+    assert kept == [FAILED]
+
+
+@pytest.mark.parametrize("status", [ResultStatus.SUCCEEDED, ResultStatus.FAILED])
+async def test_a_throttled_table_takes_the_result_in_the_end(status: ResultStatus) -> None:
+    world = World(running())
+    world.runs.next_error("change", Transient("slow down", throttled=True), times=12)
+    await world.commit(result(status))
+    assert world.run.result_status is status
+    assert world.results.records == {}
+
+
+class HangingResults(FakeResults):
+    """An S3 that never answers."""
+
+    clock: VirtualClock
+
+    @override
+    async def put(self, run_id: str, task_arn: str, result: WorkerResult) -> None:
+        await self.clock.sleep(10_000)
+        await super().put(run_id, task_arn, result)
+
+
+async def test_an_s3_that_hangs_gives_the_table_its_next_turn() -> None:
+    world = World(running())
+    world.results = hanging = HangingResults()
+    hanging.clock = world.clock
+    world.runs.next_error("change", DOWN, times=30)
+    await world.commit(FAILED)
+    assert world.run.committed_result == FAILED

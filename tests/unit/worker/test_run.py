@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
+from structlog.testing import capture_logs
 from typing_extensions import override
 
 from dagy_control.errors import Permanent, Transient
@@ -15,10 +17,14 @@ from dagy_control.model.flows import FlowSpec, Isolation, ParameterSpec, TaskSta
 from dagy_control.model.lifecycle import request_cancel
 from dagy_control.model.outcomes import EXIT_CLAIM_REFUSED, SHUTDOWN_MESSAGE
 from dagy_control.model.runs import FailureClass, ResultStatus, Run, RunStatus, applied
+from dagy_control.worker.installer import InstallPolicy
+from dagy_control.worker.lines import Redactor
+from dagy_control.worker.packages import PackagePolicy
 from tests.builders import ARN, NOW, OTHER_ARN, ago, launching, running
 from tests.fakes.flows import FakeArtifacts
 from tests.fakes.task_runs import FakeTaskRuns
 from tests.flows.running import until
+from tests.hostile_archives import a_zip
 from tests.working import MODULE, URI, Working, a_flow, a_task
 
 SOURCE = b'''
@@ -58,10 +64,6 @@ class World(Working):
 
     def __init__(self, spec: FlowSpec, run: Run | None = None, **values: Any) -> None:
         super().__init__(spec, {f"{MODULE}.py": SOURCE}, run, **values)
-
-    async def work(self, attempt: int = 1) -> int:
-        async with asyncio.timeout(60):
-            return await self.worker.run(run_id="r1", attempt=attempt, task_arn=ARN)
 
 
 @pytest.fixture(autouse=True)
@@ -297,3 +299,129 @@ async def test_a_cancel_during_the_run_makes_its_end_a_cancel(tmp_path: Path) ->
     world.worker.request_shutdown()  # StopTask, as the worker sees it
     assert await work == 143
     assert world.run.status is RunStatus.CANCELLED
+
+
+# Dependency packages.
+
+USES_A_PACKAGE = b"""
+import pathlib
+from own import words
+
+
+def write(folder, text):
+    (pathlib.Path(folder) / "here").write_text(words.GREETING + text)
+"""
+PACKAGE = a_zip(("own/__init__.py", b""), ("own/words.py", b"GREETING = 'bonjour '\n"))
+
+
+@pytest.mark.parametrize("isolation", Isolation)
+async def test_a_flow_imports_from_the_packages_of_its_run(isolation: Isolation, tmp_path: Path) -> None:
+    spec = a_flow(a_task("write", str(tmp_path), "monde", isolation=isolation))
+    world = Working(spec, {f"{MODULE}.py": USES_A_PACKAGE}, launching(dep_package_slugs=("words",)))
+    world.add_package("words", PACKAGE)
+    assert await world.work() == 0, world.run.error_message
+    assert (tmp_path / "here").read_text() == "bonjour monde"
+    for name in (MODULE, "own", "own.words"):
+        sys.modules.pop(name, None)
+
+
+async def test_a_package_stays_in_the_work_folder_for_the_next_run(tmp_path: Path) -> None:
+    spec = a_flow(a_task("write", str(tmp_path), "monde"))
+    for downloads in (["download", "download"], ["download"]):
+        world = Working(
+            spec, {f"{MODULE}.py": USES_A_PACKAGE}, launching(dep_package_slugs=("words",)), work_dir=tmp_path / "work"
+        )
+        world.add_package("words", PACKAGE)
+        assert await world.work() == 0
+        assert [call for call in world.artifacts.calls if call == "download"] == downloads
+        assert [path.name for path in (tmp_path / "work").iterdir()] == ["packages"]
+
+
+async def test_a_library_that_a_task_misses_while_it_runs_is_a_dependency_failure() -> None:
+    source = b"def write(folder):\n    import no_such_library\n"
+    world = Working(a_flow(a_task("write", "x")), {f"{MODULE}.py": source}, launching(dep_package_slugs=("words",)))
+    world.add_package("words", PACKAGE)
+    assert await world.work() == 1
+    assert world.run.failure_class is FailureClass.DEPENDENCY
+    assert "nor in the dependency packages [words]" in (world.run.error_message or "")
+
+
+# What is told.
+
+
+async def test_what_must_not_be_told_is_on_no_record(tmp_path: Path) -> None:
+    source = b"def write(password):\n    raise LookupError('cannot sign in with ' + password)\n"
+    spec = a_flow(a_task("write", {"$param": "password"}), parameters=(ParameterSpec("password"),))
+    run = launching(parameters='{"password": "hunter22"}')
+    world = Working(spec, {f"{MODULE}.py": source}, run, redactor=Redactor(["*password*"]))
+    assert await world.work() == 1
+    assert "cannot sign in with [redacted password]" in (world.run.error_message or "")
+    kept = f"{world.run.error_message} {world.run.result_message} {world.task_runs.records} {world.artifacts.objects}"
+    assert "hunter22" not in kept.replace(repr(world.artifacts.objects[URI]), "")
+
+
+async def test_a_failed_task_leaves_its_trace_in_s3() -> None:
+    world = World(a_flow(a_task("fail")))
+    assert await world.work() == 1
+    row = world.task_runs.records["r1", "0001#fail"]
+    assert row.trace_uri == "s3://dagy-artifacts/traces/r1/0001/fail.1.txt"
+    assert b"LookupError: no such customer" in world.artifacts.objects[row.trace_uri]
+
+
+async def test_a_store_that_takes_no_traces_never_fails_or_delays_the_flow() -> None:
+    world = World(a_flow(a_task("fail")))
+    world.artifacts.next_error("upload", Permanent("access denied"), times=99)
+    assert await world.work() == 1
+    assert world.task_runs.records["r1", "0001#fail"].error_type == "LookupError"
+
+
+# Shutting down while the run is prepared.
+
+
+class HangingArtifacts(FakeArtifacts):
+    """A store that never answers."""
+
+    @override
+    async def download(self, uri: str, target: Path, *, max_bytes: int) -> str:
+        await self._begin("download")
+        await asyncio.Event().wait()
+        return ""
+
+
+async def test_a_shutdown_during_a_download_gives_it_up_at_once(tmp_path: Path) -> None:
+    world = World(a_flow(a_task("write", str(tmp_path), "x")), artifacts=HangingArtifacts(), work_dir=tmp_path / "work")
+    work = start_task(world.work(), name="the worker")
+    await until(lambda: "download" in world.artifacts.calls)
+    world.worker.request_shutdown()
+    assert await work == 143
+    assert (world.run.result_class, world.run.result_message) == (FailureClass.SHUTDOWN, SHUTDOWN_MESSAGE)
+    assert list((tmp_path / "work").iterdir()) == []
+
+
+async def test_a_shutdown_during_an_installation_ends_the_installer(tmp_path: Path) -> None:
+    tool = tmp_path / "tool"
+    tool.write_text(
+        f"#!{sys.executable}\nimport os, pathlib, time\n"
+        f"pathlib.Path({str(tmp_path)!r}, 'pid').write_text(str(os.getpid()))\ntime.sleep(600)\n"
+    )
+    tool.chmod(0o755)
+    packages = PackagePolicy(install=InstallPolicy(tool=str(tool)))
+    spec = a_flow(a_task("write", str(tmp_path), "x"))
+    world = World(spec, launching(dep_package_slugs=("lib",)), packages=packages)
+    world.add_package("lib", a_zip(("requirements.txt", b"x==1\n")))
+    work = start_task(world.work(), name="the worker")
+    await until(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text() != "")
+    world.worker.request_shutdown()
+    assert await work == 143
+    assert not psutil.pid_exists(int((tmp_path / "pid").read_text()))
+
+
+@pytest.mark.parametrize(("provider", "told"), [("FARGATE_SPOT", True), ("FARGATE", False)])
+async def test_a_shutdown_on_spot_capacity_says_what_it_may_mean(provider: str, told: bool, tmp_path: Path) -> None:
+    world = World(a_flow(a_task("wait", str(tmp_path))), launching(capacity_provider=provider))
+    with capture_logs() as lines:
+        work = start_task(world.work(), name="the worker")
+        await until((tmp_path / "here").exists)
+        world.worker.request_shutdown()
+        assert await work == 143
+    assert ("spot_notice" in [line.get("event_type") for line in lines]) is told
