@@ -1,6 +1,5 @@
 """What a place where attempts run (a child process, a thread) offers to the runner."""
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple, Protocol
 
@@ -16,8 +15,7 @@ class Moment(NamedTuple):
     s: float
 
 
-@dataclass(frozen=True, slots=True)
-class Finished:
+class Finished(NamedTuple):
     """An attempt's end. `result`: packed, of a successful one. `peak_memory_mb` (MiB): of its process, None for a thread.
 
     `at`: when it ended; None: just now.

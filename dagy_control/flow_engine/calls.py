@@ -11,8 +11,9 @@ import json
 import sys
 import traceback
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from types import ModuleType
+from typing import NamedTuple
 
 from dagy_control.flow_engine.graph import TaskError
 from dagy_control.flow_engine.packing import PackedResult, Packing, ResultFile, UnpackableError, pack, unpack
@@ -28,8 +29,7 @@ class UnresolvedCallableError(Exception):
     """A task's callable cannot be had. The message says what was looked for, where, and what is there instead."""
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(NamedTuple):
     """Everything that an attempt needs. `results`: the packed results that the templates refer to, by task key.
 
     `retry_condition`: import path of the function that is asked about an exception; None: every exception is worth a retry.
@@ -45,8 +45,7 @@ class Call:
     retry_condition: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class CallEnd:
+class CallEnd(NamedTuple):
     """What came of a call: the packed result, or an error."""
 
     result: PackedResult | None = None

@@ -14,6 +14,7 @@ from collections import defaultdict, deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from dagy_control.model.flows import FlowSpec, TaskState
 from dagy_control.model.outcomes import SHUTDOWN_MESSAGE
@@ -52,8 +53,7 @@ class AttemptEnd:
 SUCCEEDED = AttemptEnd(TaskState.SUCCEEDED)
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(NamedTuple):
     """A task has a new state. `attempt` counts from 1, and is 0 for a task that never began.
 
     PENDING here means: this attempt ended with `error`, and the next one starts `retry_in_s` later.

@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO, TypeAlias
+from typing import BinaryIO, NamedTuple, TypeAlias
 
 from dagy_control.model.flow_tasks import ResultFormat
 from dagy_control.model.flow_templates import json_problem
@@ -33,8 +33,7 @@ class ResultFile:
 PackedResult: TypeAlias = bytes | ResultFile
 
 
-@dataclass(frozen=True, slots=True)
-class Packing:
+class Packing(NamedTuple):
     """How to pack one result. More than `inline_bytes_max` goes into `file`, more than `bytes_max` nowhere; `why` ends the refusal."""
 
     format: ResultFormat

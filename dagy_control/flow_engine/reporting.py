@@ -1,8 +1,7 @@
 """What the engine tells about a run, and the clock that it is given."""
 
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from dagy_control.model.flows import TaskState
 
@@ -19,8 +18,7 @@ class EngineClock(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TaskRunState:
+class TaskRunState(NamedTuple):
     """A task of a run, just after it changed. `attempt` counts from 1, 0 if it never began; times are this attempt's.
 
     PENDING with `retry_at`: this attempt failed with the error given, and another follows. `peak_memory_mb` (MiB) is that of

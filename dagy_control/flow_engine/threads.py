@@ -75,7 +75,7 @@ class ThreadAttempt:
             self.ahead = False
             listener.began(self.began_at)
         if came is not None:
-            self._listener = None
+            self._listener = self.came = None  # it may be among the news a second time
             end = SUCCEEDED if came.error is None else AttemptEnd(TaskState.FAILED, came.error)
             listener.ended(Finished(end, came.result, None, self.ended_at))
 

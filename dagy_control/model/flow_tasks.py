@@ -42,7 +42,7 @@ class TaskState(StrEnum):
     @property
     def is_terminal(self) -> bool:
         """Whether the task is over for good."""
-        return self not in (TaskState.PENDING, TaskState.RUNNING)
+        return self is not TaskState.PENDING and self is not TaskState.RUNNING
 
 
 class HookKind(StrEnum):

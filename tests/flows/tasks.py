@@ -129,3 +129,7 @@ def kill_parent_once(folder: str) -> str:
     os.kill(os.getppid(), signal.SIGKILL)
     while True:
         signal.pause()
+
+
+def size(value: bytes) -> int:
+    return len(value)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from dagy_control.flow_engine.execution import EngineOptions
 from dagy_control.flow_engine.deaths import explain_status
+from dagy_control.flow_engine.execution import EngineOptions
 from dagy_control.model.flows import TaskState
 from dagy_control.model.runs import FailureClass, ResultStatus
 from tests.flows.running import Run, a_flow, a_task, is_gone, pid_in, until
