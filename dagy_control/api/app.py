@@ -8,7 +8,7 @@ from fastapi.responses import JSONResponse
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
-from dagy_control.api.scans import ScanDoor, add_scan_route
+from dagy_control.api.scans import ScanDoor, add_scan_routes
 from dagy_control.kernel.health import Health, HealthReport
 
 Triggers = Mapping[str, Callable[[], None]]
@@ -47,7 +47,7 @@ def create_app(
     if triggers:
         _add_triggers(app, triggers)
     if scans is not None:
-        add_scan_route(app, scans)
+        add_scan_routes(app, scans)
     return app
 
 

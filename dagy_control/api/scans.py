@@ -1,4 +1,4 @@
-"""`POST /orphans/scan`: who may ask for a scan, and what they get. The scan itself is a callable handed in."""
+"""`/orphans/scan`: who may ask for a scan (POST) or see the last one (GET), and what they get. The scans are callables handed in."""
 
 import hmac
 from collections.abc import Awaitable, Callable
@@ -24,27 +24,42 @@ class ScanAnswer:
 class ScanDoor:
     """`scan` is given the body as it came, and whether whoever sent it has shown the token; it never raises a `DagyError`.
 
-    `refuse` gives the documented output for a request that is not let in. `token` None: nobody can show one.
+    `last` gives what the loop has found by itself; `refuse` the documented output for a request that is not let in. `token` None:
+    nobody can show one.
     """
 
     scan: Callable[[bytes, bool], Awaitable[ScanAnswer]]
+    last: Callable[[], ScanAnswer]
     refuse: Callable[[str], dict[str, Any]]
     token: str | None = None
 
 
-def add_scan_route(app: FastAPI, door: ScanDoor) -> None:
+def add_scan_routes(app: FastAPI, door: ScanDoor) -> None:
     """Where a token is set, every scan needs it; where none is, the scan is asked by nobody in particular."""
 
     @app.post("/orphans/scan", summary="Scan for orphans now; input and output as the scanner's document has them")
     async def scan_orphans(request: Request) -> JSONResponse:
-        if door.token is not None and not _shows(request.headers.get("authorization", ""), door.token):
-            refusal = door.refuse("this needs the header 'Authorization: Bearer TOKEN' with the token of api.token")
-            return JSONResponse(refusal, status_code=401, headers={"www-authenticate": "Bearer"})
+        if refusal := _refusal(request, door):
+            return refusal
         body = await _body(request)
         if body is None:
             return JSONResponse(door.refuse(f"the input is longer than {BODY_MAX_BYTES} bytes"), status_code=413)
-        answer = await door.scan(body, door.token is not None)
-        return JSONResponse(answer.document, status_code=answer.status, headers={"cache-control": "no-store"})
+        return _response(await door.scan(body, door.token is not None))
+
+    @app.get("/orphans/scan", summary="What the loop's last scan has reported")
+    async def last_scan(request: Request) -> JSONResponse:
+        return _refusal(request, door) or _response(door.last())
+
+
+def _response(answer: ScanAnswer) -> JSONResponse:
+    return JSONResponse(answer.document, status_code=answer.status, headers={"cache-control": "no-store"})
+
+
+def _refusal(request: Request, door: ScanDoor) -> JSONResponse | None:
+    if door.token is None or _shows(request.headers.get("authorization", ""), door.token):
+        return None
+    told = door.refuse("this needs the header 'Authorization: Bearer TOKEN' with the token of api.token")
+    return JSONResponse(told, status_code=401, headers={"www-authenticate": "Bearer"})
 
 
 def _shows(authorization: str, token: str) -> bool:

@@ -29,6 +29,8 @@ DRY_RUNS_ONLY = (
     "without it only dry runs are possible"
 )
 
+NO_REPORT = "the loop of this process has no report now: it has not scanned yet, its last scan failed, or another replica has its lease"
+
 _log = log("dagy.orphans")
 
 
@@ -82,7 +84,7 @@ class HttpScans:
 
     def door(self) -> ScanDoor:
         """What the HTTP face needs to know."""
-        return ScanDoor(scan=self.scan, refuse=self._failure, token=self._token)
+        return ScanDoor(scan=self.scan, last=self.last, refuse=self._failure, token=self._token)
 
     async def scan(self, body: bytes, authorized: bool) -> ScanAnswer:
         """One scan, one at a time. Whoever has not shown a token gets a dry run, of which nobody is alerted."""
@@ -102,6 +104,13 @@ class HttpScans:
         except DagyError as error:
             return ScanAnswer(503 if isinstance(error, Transient) else 502, self._failure(str(error)))
         return ScanAnswer(200 if report["success"] else 503, report)
+
+    def last(self) -> ScanAnswer:
+        """What the loop's own last scan has reported."""
+        report = self._loop.last_report
+        if report is None:
+            return ScanAnswer(404, self._failure(NO_REPORT))
+        return ScanAnswer(200, report)
 
     def _failure(self, error: str) -> dict[str, object]:
         return failure_report(error, self._loop.policy.environment)

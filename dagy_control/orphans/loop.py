@@ -45,6 +45,7 @@ class OrphanLoop:
         self._clock = clock
         self._alerts = alerts
         self._to_reconciling = to_reconciling
+        self.last_report: dict[str, Any] | None = None
         self._told: Told | None = None
         self._scanning = asyncio.Lock()
         self._warned: tuple[str, ...] = ()
@@ -55,8 +56,12 @@ class OrphanLoop:
         return self._scanning.locked()
 
     async def tick(self, tick: Tick) -> float | None:
-        """One scan."""
-        await self.scan(tick)
+        """One scan; `last_report` has its report from then on, or None if it failed."""
+        try:
+            self.last_report = await self.scan(tick)
+        except DagyError:
+            self.last_report = None
+            raise
         return None
 
     async def scan(

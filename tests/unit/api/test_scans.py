@@ -22,13 +22,18 @@ class Scans:
         self.asked.append((body, authorized))
         return ScanAnswer(200, {"success": True})
 
+    def last(self) -> ScanAnswer:
+        return ScanAnswer(200, {"success": True, "data": "the last"})
+
     def door(self, token: str | None) -> ScanDoor:
-        return ScanDoor(scan=self.scan, refuse=lambda why: {"success": False, "error": why}, token=token)
+        return ScanDoor(
+            scan=self.scan, last=self.last, refuse=lambda why: {"success": False, "error": why}, token=token
+        )
 
 
-async def post(bench: Bench, body: bytes = b"{}", **headers: str) -> tuple[int, Any]:
+async def post(bench: Bench, body: bytes = b"{}", *, method: str = "POST", **headers: str) -> tuple[int, Any]:
     url = f"http://127.0.0.1:{bench.server.port}/orphans/scan"
-    async with aiohttp.ClientSession() as session, session.post(url, data=body, headers=headers) as response:
+    async with aiohttp.ClientSession() as session, session.request(method, url, data=body, headers=headers) as response:
         return response.status, json.loads(await response.text())
 
 
@@ -77,4 +82,11 @@ async def test_the_index_names_the_route_only_where_there_is_one() -> None:
         assert "/orphans/scan" in (await with_scans.ask("/")).json["paths"]
         assert "/orphans/scan" not in (await without.ask("/")).json["paths"]
         assert (await without.ask("/orphans/scan", method="POST")).status == 404
-        assert (await with_scans.ask("/orphans/scan")).status == 405
+
+
+async def test_the_last_scan_is_shown_to_whom_a_scan_would_be_made_for() -> None:
+    opened, guarded = Bench(scans=Scans().door(None)), Bench(scans=Scans().door(TOKEN))
+    async with opened.serving(), guarded.serving():
+        assert await post(opened, b"", method="GET") == (200, {"success": True, "data": "the last"})
+        assert (await post(guarded, b"", method="GET"))[0] == 401
+        assert (await post(guarded, b"", method="GET", authorization=f"Bearer {TOKEN}"))[0] == 200

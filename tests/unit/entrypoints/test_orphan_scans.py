@@ -13,7 +13,7 @@ from dagy_control.kernel.drain import Drain
 from dagy_control.kernel.tasks import background
 from dagy_control.model.tasks import SeenTask
 from dagy_control.ports.tasks import Described
-from tests.builders import ago, running, task_of
+from tests.builders import ago, running, task_of, tick_at
 from tests.fakes.tasks import FakeTasks
 from tests.unit.orphans.world import World, over
 
@@ -92,6 +92,21 @@ async def test_a_scan_that_fails_is_told_in_the_documented_form(error: Exception
     world.tasks.next_error("list_running", error)
     answer = await Http(world).post({})
     assert (answer.status, answer.document["success"], answer.document["error"]) == (status, False, str(error))
+
+
+async def test_what_the_loop_has_found_by_itself_can_be_seen_until_a_tick_fails() -> None:
+    world = found()
+    http = Http(world)
+    assert http.scans.last().status == 404
+    await world.clock.run(world.loop.tick(tick_at(world.clock)))
+    seen = http.scans.last()
+    assert (seen.status, seen.document["data"]["summary"]["orphans_found"]) == (200, 1)
+    await http.post({"max_runtime_hours": 1})
+    assert http.scans.last() == seen
+    world.tasks.next_error("list_running", Transient("no"))
+    with pytest.raises(Transient):
+        await world.clock.run(world.loop.tick(tick_at(world.clock)))
+    assert (http.scans.last().status, http.scans.last().document["success"]) == (404, False)
 
 
 class Slow(FakeTasks):
