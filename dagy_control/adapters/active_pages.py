@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from dagy_control.adapters.active_items import ACTIVE_PAGE, ActivePage, active_run
+from dagy_control.adapters.active_items import ACTIVE_PAGE, ActivePage, active_runs
 from dagy_control.adapters.attributes import to_value
 from dagy_control.adapters.calls import CallNamer
 from dagy_control.adapters.hot_answers import answered_as
@@ -56,7 +56,7 @@ class ActivePages:
                 if following is not None:
                     waiting.appendleft(following)
                 if page["Items"]:
-                    yield [active_run(item, executor=executor, status=status) for item in page["Items"]]
+                    yield active_runs(page["Items"], executor=executor, status=status)
         finally:
             await end_tasks(*under_way)
 

@@ -4,10 +4,13 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Se
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from typing_extensions import TypedDict
+
 from dagy_control.adapters.active_pages import ActivePages
 from dagy_control.adapters.attributes import Item, UnreadableRecord, to_value
 from dagy_control.adapters.batches import KEYS_MAX, Batches
 from dagy_control.adapters.calls import AwsCalls
+from dagy_control.adapters.hot_answers import AnswerForm, answered_as
 from dagy_control.adapters.run_codec import GLANCE_ATTRIBUTES, read_glance, read_run, run_item
 from dagy_control.adapters.run_update import update_request
 from dagy_control.errors import Conflict
@@ -20,6 +23,22 @@ if TYPE_CHECKING:
     from types_aiobotocore_dynamodb import DynamoDBClient
 
 T = TypeVar("T")
+
+
+class ItemRead(TypedDict, total=False):
+    """An answer of GetItem."""
+
+    Item: dict[str, dict[str, Any]]
+
+
+class ItemWritten(TypedDict):
+    """An answer of UpdateItem that was asked for the whole new item."""
+
+    Attributes: dict[str, dict[str, Any]]
+
+
+ITEM_READ = AnswerForm("GetItem", ItemRead)
+ITEM_WRITTEN = AnswerForm("UpdateItem", ItemWritten)
 _LOG = log(__name__)
 
 
@@ -38,7 +57,7 @@ class DynamoRuns:
 
     async def get(self, run_id: str) -> Run | None:
         """The run by a consistent read. Raises `UnreadableRecord` for an item that is no run."""
-        with self._call("GetItem"):
+        with self._call("GetItem"), answered_as(ITEM_READ):
             answer = await self._client.get_item(
                 TableName=self._table, Key={"run_id": {"S": run_id}}, ConsistentRead=True
             )
@@ -74,7 +93,7 @@ class DynamoRuns:
         """
         request = update_request(change, op_id, executor=self._executor)
         try:
-            with self._call("UpdateItem"):
+            with self._call("UpdateItem"), answered_as(ITEM_WRITTEN):
                 answer: Any = await self._client.update_item(TableName=self._table, **request)
         except Conflict as error:
             return _ours_or_conflict(error, op_id, f"run {change.run_id} is not at version {change.expected_version}")

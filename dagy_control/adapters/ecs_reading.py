@@ -4,16 +4,17 @@ Source: "Task" in the Amazon ECS API Reference; "Amazon ECS task state change ev
 in an answer and text in an event; sizes are text, exit codes numbers.
 """
 
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any, TypeAlias
 
 import msgspec
 from typing_extensions import TypedDict
 
-from dagy_control.adapters.attributes import in_utc
-from dagy_control.adapters.hot_answers import AnswerForm
+from dagy_control.adapters.attributes import UNREADABLE, in_utc
+from dagy_control.adapters.hot_answers import AnswerForm, without_nulls
 from dagy_control.kernel.telemetry import log
-from dagy_control.model.tasks import SeenContainer, SeenTask
+from dagy_control.model.tasks import SeenTask
 
 EVENT_SOURCE = "aws.ecs"
 EVENT_TYPE = "ECS Task State Change"
@@ -27,82 +28,96 @@ class NotATaskEvent(ValueError):
     """A message that is no readable task state-change event; the message says why."""
 
 
+Moment: TypeAlias = Annotated[datetime, msgspec.Meta(tz=True)] | None
+
+
 class _Shown(msgspec.Struct, rename="camel", gc=False):
-    """A part of a task under ECS's own names. Null is as if absent; what is not named here is skipped."""
+    """A part of a task under ECS's own names; what is not named here is skipped."""
 
 
 class ShownContainer(_Shown):
-    """A container."""
+    """What becomes a `SeenContainer`: the same fields."""
 
-    name: str | None = None
-    last_status: str | None = None
+    name: str = ""
+    last_status: str = ""
     exit_code: int | None = None
-    reason: str | None = None
-    image: str | None = None
-    image_digest: str | None = None
-    health_status: str | None = None
+    reason: str = ""
+    image: str = ""
+    image_digest: str = ""
+    health: str = msgspec.field(name="healthStatus", default="")
 
 
-class ShownTag(_Shown):
-    """A tag."""
+class _Named(_Shown):
+    """A tag (`key`) or an attribute of the place where the task runs (`name`)."""
 
-    key: str
-    value: str | None = None
-
-
-class ShownAttribute(_Shown):
-    """An attribute of the place where the task runs."""
-
-    name: str | None = None
-    value: str | None = None
+    key: str = ""
+    name: str = ""
+    value: str = ""
 
 
-class ShownStorage(_Shown):
-    """Ephemeral storage."""
-
-    size_in_gib: int | None = msgspec.field(name="sizeInGiB", default=None)
+class _Storage(_Shown):
+    gib: int | None = msgspec.field(name="sizeInGiB", default=None)
 
 
 class ShownTask(_Shown):
-    """A task: all that is read of it."""
+    """What becomes a `SeenTask`: the same fields, and what some of them are found in."""
 
-    task_arn: str
-    cluster_arn: str
+    arn: str = msgspec.field(name="taskArn")
+    cluster: str = msgspec.field(name="clusterArn")
     last_status: str
-    desired_status: str | None = None
-    started_by: str | None = None
-    stop_code: str | None = None
-    stopped_reason: str | None = None
-    containers: list[ShownContainer] | None = None
-    capacity_provider_name: str | None = None
-    task_definition_arn: str | None = None
-    cpu: int | str | None = None
-    memory: int | str | None = None
-    version: int | None = None
-    created_at: datetime | None = None
-    pull_started_at: datetime | None = None
-    started_at: datetime | None = None
-    stopping_at: datetime | None = None
-    stopped_at: datetime | None = None
-    tags: list[ShownTag] | None = None
-    launch_type: str | None = None
-    platform_version: str | None = None
-    platform_family: str | None = None
-    attributes: list[ShownAttribute] | None = None
-    ephemeral_storage: ShownStorage | None = None
-    fargate_ephemeral_storage: ShownStorage | None = None
-    availability_zone: str | None = None
-    connectivity: str | None = None
-    health_status: str | None = None
-    pull_stopped_at: datetime | None = None
-    execution_stopped_at: datetime | None = None
+    desired_status: str = ""
+    started_by: str = ""
+    stop_code: str = ""
+    stopped_reason: str = ""
+    containers: tuple[ShownContainer, ...] = ()
+    capacity_provider: str = msgspec.field(name="capacityProviderName", default="")
+    task_definition: str = msgspec.field(name="taskDefinitionArn", default="")
+    cpu: int | None = None
+    memory_mib: int | None = msgspec.field(name="memory", default=None)
+    version: int = 0
+    created_at: Moment = None
+    pull_started_at: Moment = None
+    started_at: Moment = None
+    stopping_at: Moment = None
+    stopped_at: Moment = None
+    shown_tags: tuple[_Named, ...] = msgspec.field(name="tags", default=())
+    launch_type: str = ""
+    platform_version: str = ""
+    platform_family: str = ""
+    attributes: tuple[_Named, ...] = ()
+    storage: _Storage | None = msgspec.field(name="ephemeralStorage", default=None)
+    fargate_storage: _Storage | None = msgspec.field(name="fargateEphemeralStorage", default=None)
+    availability_zone: str = ""
+    connectivity: str = ""
+    health: str = msgspec.field(name="healthStatus", default="")
+    pull_stopped_at: Moment = None
+    execution_stopped_at: Moment = None
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """By key."""
+        return {tag.key: tag.value for tag in self.shown_tags}
+
+    @property
+    def architecture(self) -> str:
+        """`x86_64` or `arm64`; empty when ECS shows none."""
+        for attribute in self.attributes:
+            if attribute.name == CPU_ARCHITECTURE:
+                return attribute.value
+        return ""
+
+    @property
+    def ephemeral_storage_gib(self) -> int | None:
+        """Under its older or its newer name (Fargate platform version 1.4.0 and later)."""
+        storage = self.storage or self.fargate_storage
+        return storage.gib if storage else None
 
 
 class ShownFailure(_Shown):
     """Why DescribeTasks does not show a task."""
 
-    arn: str | None = None
-    reason: str | None = None
+    arn: str = ""
+    reason: str = ""
 
 
 class TasksShown(TypedDict, total=False):
@@ -116,7 +131,7 @@ class TasksListed(TypedDict, total=False):
     """An answer of ListTasks."""
 
     taskArns: list[str]
-    nextToken: str | None
+    nextToken: str
 
 
 class _TaskEvent(msgspec.Struct):
@@ -127,50 +142,39 @@ class _TaskEvent(msgspec.Struct):
     detail: msgspec.Raw = msgspec.Raw(b"null")
 
 
+def _mended(task: Any) -> Any:  # noqa: ANN401 - any JSON value
+    """As AWS writes it: a time with a zone, which is UTC where none is named; a size that is a number, or none."""
+    if not isinstance(task, dict):
+        return task
+    times = {
+        name: in_utc(datetime.fromisoformat(value)).isoformat()
+        for name, value in task.items()
+        if name.endswith("At") and isinstance(value, str) and not _is_number(value)
+    }
+    sizes = {name for name in ("cpu", "memory") if not _is_number(str(task.get(name)))}
+    return {name: value for name, value in {**task, **times}.items() if name not in sizes}
+
+
+def _is_number(text: str) -> bool:
+    return text.replace(".", "", 1).isdecimal()
+
+
 def _left_out(task: Any, problem: str) -> None:  # noqa: ANN401 - any JSON value
     arn = task.get("taskArn") if isinstance(task, dict) else None
     _LOG.error("ECS shows a task that cannot be read", event_type="TASK_UNREADABLE", task_arn=arn, problem=problem)
 
 
-DESCRIBE_TASKS = AnswerForm("DescribeTasks", TasksShown, pieces="tasks", piece=ShownTask, left_out=_left_out)
+DESCRIBE_TASKS = AnswerForm(
+    "DescribeTasks", TasksShown, pieces="tasks", piece=ShownTask, mend=_mended, left_out=_left_out
+)
 LIST_TASKS = AnswerForm("ListTasks", TasksListed)
 _EVENT = msgspec.json.Decoder(_TaskEvent)
 _DETAIL = msgspec.json.Decoder(ShownTask, strict=False)
 
 
-def seen_task(shown: ShownTask) -> SeenTask:
-    """The task as the other rooms see it."""
-    return SeenTask(
-        arn=shown.task_arn,
-        cluster=shown.cluster_arn,
-        last_status=shown.last_status,
-        desired_status=shown.desired_status or "",
-        started_by=shown.started_by or "",
-        stop_code=shown.stop_code or "",
-        stopped_reason=shown.stopped_reason or "",
-        containers=tuple([_container(each) for each in shown.containers or ()]),
-        capacity_provider=shown.capacity_provider_name or "",
-        task_definition=shown.task_definition_arn or "",
-        cpu=_number(shown.cpu),
-        memory_mib=_number(shown.memory),
-        version=shown.version or 0,
-        created_at=_utc(shown.created_at),
-        pull_started_at=_utc(shown.pull_started_at),
-        started_at=_utc(shown.started_at),
-        stopping_at=_utc(shown.stopping_at),
-        stopped_at=_utc(shown.stopped_at),
-        tags={tag.key: tag.value or "" for tag in shown.tags or ()},
-        launch_type=shown.launch_type or "",
-        platform_version=shown.platform_version or "",
-        platform_family=shown.platform_family or "",
-        architecture=_architecture(shown),
-        ephemeral_storage_gib=_storage_gib(shown),
-        availability_zone=shown.availability_zone or "",
-        connectivity=shown.connectivity or "",
-        health=shown.health_status or "",
-        pull_stopped_at=_utc(shown.pull_stopped_at),
-        execution_stopped_at=_utc(shown.execution_stopped_at),
-    )
+def seen_tasks(shown: Sequence[ShownTask]) -> list[SeenTask]:
+    """The tasks as the other rooms see them."""
+    return msgspec.convert(shown, list[SeenTask], from_attributes=True)
 
 
 def read_event(body: str) -> SeenTask:
@@ -186,41 +190,14 @@ def read_event(body: str) -> SeenTask:
             f"it is an event of source {event.source!r} and type {event.detail_type!r}; check the rule that feeds the queue"
         )
     try:
-        return seen_task(_DETAIL.decode(event.detail))
-    except (msgspec.DecodeError, ValueError) as error:
+        return seen_tasks([_detail(event.detail)])[0]
+    except UNREADABLE as error:  # of which msgspec's ValidationError is one
         raise NotATaskEvent(f"its detail is no task: {error}") from error
 
 
-def _container(shown: ShownContainer) -> SeenContainer:
-    return SeenContainer(
-        name=shown.name or "",
-        last_status=shown.last_status or "",
-        exit_code=shown.exit_code,
-        reason=shown.reason or "",
-        image=shown.image or "",
-        image_digest=shown.image_digest or "",
-        health=shown.health_status or "",
-    )
-
-
-def _architecture(shown: ShownTask) -> str:
-    """`x86_64` or `arm64`; empty when ECS shows none."""
-    for attribute in shown.attributes or ():
-        if attribute.name == CPU_ARCHITECTURE:
-            return attribute.value or ""
-    return ""
-
-
-def _storage_gib(shown: ShownTask) -> int | None:
-    """The task's ephemeral storage, under its older or its newer name (Fargate platform version 1.4.0 and later)."""
-    storage = shown.ephemeral_storage or shown.fargate_ephemeral_storage
-    return storage.size_in_gib if storage else None
-
-
-def _number(value: int | str | None) -> int | None:
-    """A size; None for a word that is none, which must not hide the task."""
-    return int(value) if value is not None and str(value).isdecimal() else None
-
-
-def _utc(moment: datetime | None) -> datetime | None:
-    return None if moment is None else in_utc(moment)
+def _detail(detail: msgspec.Raw) -> ShownTask:
+    try:
+        return _DETAIL.decode(detail)
+    except msgspec.ValidationError:
+        mended = _mended(without_nulls(msgspec.json.decode(detail)))
+        return msgspec.convert(mended, ShownTask, strict=False)

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from dagy_control.adapters.calls import AwsCalls
-from dagy_control.adapters.ecs_reading import DESCRIBE_TASKS, LIST_TASKS, TasksShown, seen_task
+from dagy_control.adapters.ecs_reading import DESCRIBE_TASKS, LIST_TASKS, TasksShown, seen_tasks
 from dagy_control.adapters.hot_answers import answered_as
 from dagy_control.adapters.launch_failures import judge_failures, judge_refusal
 from dagy_control.errors import Conflict, Gone, Permanent, Transient
@@ -168,7 +168,7 @@ def _adopted(error: Conflict) -> Started:
 
 
 def _described(arns: Sequence[str], answer: TasksShown) -> Described:
-    tasks = [seen_task(shown) for shown in answer.get("tasks", ())]
+    tasks = seen_tasks(answer.get("tasks", []))
     missing = [each.arn for each in answer.get("failures", ()) if each.arn and each.reason == "MISSING"]
     told = {task.arn for task in tasks} | set(missing)
     return Described(tasks=tasks, missing=missing, unreadable=[arn for arn in arns if arn not in told])

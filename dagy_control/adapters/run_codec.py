@@ -81,7 +81,7 @@ def transition_map(transition: Transition) -> dict[str, Any]:
 def read_run(item: Item) -> Run:
     """The run that an item of the table holds. Raises `UnreadableRecord`."""
     key = _run_id(item)
-    values = {**HANDWRITTEN, **read_attributes(item, _RUN_READERS, key=key)}
+    values = {**HANDWRITTEN, **read_attributes(item, RUN_READERS, key=key)}
     if "status" not in values:
         raise UnreadableRecord(key, f"it has no status; give it one of {', '.join(RunStatus)}")
     values.setdefault("correlation_id", values["run_id"])
@@ -92,7 +92,7 @@ def read_run(item: Item) -> Run:
 def read_glance(item: Item) -> RunGlance:
     """As much of the run as `GLANCE_ATTRIBUTES` hold. Raises `UnreadableRecord`."""
     key = _run_id(item)
-    readers = {name: _RUN_READERS[name] for name in GLANCE_ATTRIBUTES}
+    readers = {name: RUN_READERS[name] for name in GLANCE_ATTRIBUTES}
     values = {"attempt": HANDWRITTEN["attempt"], **read_attributes(item, readers, key=key)}
     if "status" not in values:
         raise UnreadableRecord(key, "it has no status")
@@ -152,7 +152,7 @@ _BY_TYPE: Mapping[object, Reader] = {
     datetime: read_moment,
     datetime | None: read_moment,
 }
-_RUN_READERS: Mapping[str, Reader] = {
+RUN_READERS: Mapping[str, Reader] = {
     each.name: _OTHERS[each.name] if each.name in _OTHERS else _BY_TYPE[each.type] for each in fields(Run)
 }
 """A reader for every attribute. A new field of another type fails right here, at import, not at the first item."""

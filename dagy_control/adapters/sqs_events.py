@@ -56,6 +56,20 @@ RECEIVE_MESSAGE = AnswerForm(
 )
 
 
+class _NotDeleted(TypedDict, total=False):
+    SenderFault: bool
+    Message: str
+
+
+class MessagesDeleted(TypedDict, total=False):
+    """An answer of DeleteMessageBatch."""
+
+    Failed: list[_NotDeleted]
+
+
+DELETE_MESSAGES = AnswerForm("DeleteMessageBatch", MessagesDeleted)
+
+
 class SqsTaskEvents:
     """The task-state queue. `visibility_timeout_s`: how long a received message stays invisible; None: as the queue says."""
 
@@ -91,7 +105,7 @@ class SqsTaskEvents:
                 {"Id": str(number), "ReceiptHandle": receipt}
                 for number, receipt in enumerate(distinct[start : start + BATCH_MAX])
             ]
-            with self._call("DeleteMessageBatch"):
+            with self._call("DeleteMessageBatch"), answered_as(DELETE_MESSAGES):
                 answer: Any = await self._client.delete_message_batch(QueueUrl=self._queue_url, Entries=entries)
             if failed := [each for each in answer.get("Failed", ()) if not each.get("SenderFault")]:
                 raise Transient(f"SQS did not delete {len(failed)} messages: {failed[0].get('Message', 'no reason')}")

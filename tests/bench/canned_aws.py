@@ -15,7 +15,7 @@ import uvloop
 from typing_extensions import override
 
 from dagy_control.adapters.attributes import Item
-from dagy_control.adapters.ecs_reading import DESCRIBE_TASKS, seen_task
+from dagy_control.adapters.ecs_reading import DESCRIBE_TASKS, seen_tasks
 from dagy_control.adapters.run_codec import run_item
 from dagy_control.model.failures import RetryPolicy
 from dagy_control.model.lifecycle import end_attempt
@@ -233,7 +233,7 @@ def the_failed_run(number: int) -> Run:
 
 def the_end(number: int) -> RunChange:
     """What is written when the run's stopped task is judged."""
-    (shown,) = DESCRIBE_TASKS.of({"tasks": [shown_task(number, stopped=True)]})["tasks"]
+    (task,) = seen_tasks(DESCRIBE_TASKS.of({"tasks": [shown_task(number, stopped=True)]})["tasks"])
     outcome = Outcome(
         ending=Ending.FAILED, rule="exit_code", message="exited with code 1", failure_class=FailureClass.USER_ERROR
     )
@@ -241,7 +241,7 @@ def the_end(number: int) -> RunChange:
         the_run(number),
         outcome,
         RetryPolicy(),
-        task=seen_task(shown),
+        task=task,
         container_name="dagy-worker",
         now=NOW,
         by="bench",

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from dagy_control.adapters.ecs_reading import ShownTask, seen_task
+from dagy_control.adapters.ecs_reading import ShownTask, seen_tasks
 from dagy_control.local.ecs_lifecycle import SignalContainer, StartContainer
 from dagy_control.local.ecs_model import EcsModel
 from dagy_control.local.ecs_state import Lifetimes, Status, StopCode
@@ -308,7 +308,7 @@ class World:
         if not self.scenario.with_events:
             return
         fraction = self.plan.draw("event", self.queue.sent, event["detail"]["taskArn"], event["detail"]["version"])
-        task = seen_task(msgspec.convert(event["detail"], ShownTask))
+        (task,) = seen_tasks([msgspec.convert(event["detail"], ShownTask, strict=False)])
         calm = self.is_calm() or self.scenario.events_kept
         if not calm and fraction < 0.05:
             self.plan.injected["event lost"] += 1

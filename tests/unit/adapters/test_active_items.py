@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from dagy_control.adapters.active_items import ACTIVE_PAGE, active_run
+from dagy_control.adapters.active_items import ACTIVE_PAGE, active_runs
 from dagy_control.adapters.attributes import Item
 from dagy_control.adapters.run_codec import run_item
 from dagy_control.model.runs import ACTIVE, ActiveRun, FailureClass, ResultStatus, RunStatus, StopCause, active_view
@@ -25,7 +25,7 @@ def read(*items: Any, status: RunStatus = RunStatus.RUNNING) -> list[ActiveRun]:
     body = json.dumps({"Items": items, "Count": len(items), "LastEvaluatedKey": KEYS}).encode()
     answer = ACTIVE_PAGE.decode(body)
     assert answer["LastEvaluatedKey"] == KEYS
-    return [active_run(item, executor="ecs", status=status) for item in answer["Items"]]
+    return active_runs(answer["Items"], executor="ecs", status=status)
 
 
 @pytest.mark.parametrize("status", ACTIVE)
@@ -67,7 +67,6 @@ def test_the_projection_of_the_index_is_enough_for_the_active_view(status: RunSt
 def test_values_are_read_however_people_write_them(name: str, value: Any, meant: Any) -> None:
     (run,) = read({**KEYS, name: value})
     assert getattr(run, name) == meant
-    assert not isinstance(meant, datetime) or getattr(run, name).tzinfo is UTC
 
 
 def test_an_entry_written_by_hand_has_the_defaults_of_a_record_written_by_hand() -> None:
@@ -85,7 +84,6 @@ def test_an_entry_written_by_hand_has_the_defaults_of_a_record_written_by_hand()
         ("attempt", {"S": "first"}),
         ("attempt", {"L": []}),
         ("stop_cause", {"S": "BOREDOM"}),
-        ("version", "7"),
     ],
     ids=str,
 )
@@ -98,4 +96,4 @@ def test_nonsense_is_left_out_and_logged_and_spoils_no_other_entry(name: str, va
     (line,) = lines
     assert (line["event_type"], line["log_level"]) == ("RUN_UNREADABLE", "error")
     assert line["run_id"] == "r1"
-    assert f"$.{name}" in line["problem"]
+    assert f"{name} holds" in line["problem"]
