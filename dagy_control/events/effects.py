@@ -90,7 +90,7 @@ class EventEffects:
                 later[event.receipt] = later_delay_s(event.receive_count, policy)
             elif word.result not in KEPT:
                 done.append(event.receipt)
-                if word.result in (Act.END, Act.DROP):
+                if word.result in (Act.END, Act.KEEP, Act.DROP):
                     self._remember(event)
         if later:
             await self._postpone(later)
