@@ -11,6 +11,7 @@ from dagy_control.entrypoints import (
     config_commands,
     deployments_commands,
     events_commands,
+    explain_commands,
     flows_commands,
     local_commands,
     orphans_commands,
@@ -40,6 +41,7 @@ for commands in (
 ):
     app.add_typer(commands.app)
 app.command()(reconcile_commands.reconcile)
+runs_commands.app.command("explain")(explain_commands.explain_run)
 app.command()(local_commands.local)
 app.command()(local_commands.demo)
 
