@@ -217,7 +217,7 @@ def _spot(_seen: Sighting, task: SeenTask) -> Outcome | None:
 
 
 _INFRASTRUCTURE_TEXT = re.compile(r"infrastructure (issue|failure)", re.IGNORECASE)
-_AWS_SENTENCE = re.compile(r"(Service \S+: |\()?(ECS is performing maintenance|Host EC2 \(instance)", re.IGNORECASE)
+_AWS_SENTENCE = re.compile(r"(Service \S+: )?(ECS is performing maintenance|Host EC2 \(instance)", re.IGNORECASE)
 """How AWS itself begins a reason, whatever the stop code."""
 
 
