@@ -19,7 +19,7 @@ from dagy_control.flow_engine.packing import Packing
 from dagy_control.model.flow_tasks import NO_HOOKS, HookKind, Isolation, ResultFormat, TaskSpec, TaskState
 
 ENTRY = f"{__name__}:tell"
-_NOTHING_KEPT = Packing(ResultFormat.JSON, file="", inline_bytes_max=64, bytes_max=64)
+_NOTHING_KEPT = Packing(ResultFormat.JSON, file="/nowhere", inline_bytes_max=64, bytes_max=64)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

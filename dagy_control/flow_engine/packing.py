@@ -100,6 +100,13 @@ def unpack(packed: PackedResult) -> object:
         return pickle.load(file) if pickled else json.load(file)  # noqa: S301 - likewise
 
 
+def discard(packed: PackedResult) -> None:
+    """Nobody takes this result: remove its file."""
+    if isinstance(packed, ResultFile):
+        with suppress(OSError):  # the folder goes with the run
+            Path(packed.path).unlink(missing_ok=True)
+
+
 class _Sink:
     """What a pickler writes to: memory first, the file from the moment that it has become too much."""
 

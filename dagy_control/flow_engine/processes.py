@@ -15,7 +15,6 @@ import subprocess
 import sys
 from collections import deque
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from dagy_control.errors import DagyError
 from dagy_control.flow_engine.attempts import Finished, Listener
@@ -23,6 +22,7 @@ from dagy_control.flow_engine.calls import Call, CallEnd
 from dagy_control.flow_engine.deaths import explain_status
 from dagy_control.flow_engine.graph import SUCCEEDED, AttemptEnd, TaskError
 from dagy_control.flow_engine.memory import ContainerMemory
+from dagy_control.flow_engine.packing import ResultFile, discard
 from dagy_control.flow_engine.zygote import FRAME, LENGTH, Operation
 from dagy_control.model.flow_tasks import TaskState
 
@@ -98,8 +98,7 @@ class ProcessAttempt:
         else:
             end, result = AttemptEnd(TaskState.FAILED, came.error), None
         if result is None:
-            # Whatever a child that was ended, or died, has left of its result.
-            Path(self._packing.file).unlink(missing_ok=True)
+            discard(ResultFile(self._packing.file, 0))  # whatever a child that was ended, or died, has left of it
         listener, self._listener = self._listener, None
         if listener is not None:
             listener.ended(Finished(end, result, peak_memory_mb))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dagy_control.flow_engine.calls import Call, fill
-from dagy_control.flow_engine.packing import PackedResult, Packing, ResultFile
+from dagy_control.flow_engine.packing import PackedResult, Packing, ResultFile, discard
 from dagy_control.model.flow_tasks import TaskSpec
 from dagy_control.model.flow_templates import Json, TaskRef, references
 from dagy_control.model.flows import FlowSpec
@@ -113,9 +113,3 @@ class ResultStore:
             self._disk_bytes += sign * result.size
         else:
             self._memory_bytes += sign * len(result)
-
-
-def discard(result: PackedResult) -> None:
-    """Nobody takes this result: remove its file."""
-    if isinstance(result, ResultFile):
-        Path(result.path).unlink(missing_ok=True)

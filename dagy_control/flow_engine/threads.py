@@ -19,8 +19,8 @@ from typing import TypeAlias
 from dagy_control.flow_engine.attempts import Finished, Listener, Moment
 from dagy_control.flow_engine.calls import Call, CallEnd, perform
 from dagy_control.flow_engine.graph import SUCCEEDED, AttemptEnd
+from dagy_control.flow_engine.packing import discard
 from dagy_control.flow_engine.reporting import EngineClock
-from dagy_control.flow_engine.results import discard
 from dagy_control.model.flow_tasks import TaskState
 
 

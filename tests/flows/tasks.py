@@ -9,6 +9,8 @@ import threading
 import time
 from pathlib import Path
 
+from dagy_control.flow_engine.hooks import TaskEvent
+
 NOT_CALLABLE = 3
 
 
@@ -133,3 +135,59 @@ def kill_parent_once(folder: str) -> str:
 
 def size(value: bytes) -> int:
     return len(value)
+
+
+def note(event: TaskEvent) -> None:
+    """A hook: append what it was told to the file that the run's name is."""
+    with Path(event.run_id).open("a") as file:
+        file.write(f"{event.kind} {event.task_key} {event.attempt} {event.error_type}\n")
+
+
+async def note_later(event: TaskEvent) -> None:
+    note(event)
+
+
+def raise_hook(event: TaskEvent) -> None:
+    raise RuntimeError(f"no pager for {event.task_key}")
+
+
+def die_hook(event: TaskEvent) -> None:
+    os._exit(7)
+
+
+def hang_hook(event: TaskEvent) -> None:
+    while True:
+        signal.pause()
+
+
+def wait_hook(event: TaskEvent) -> None:
+    wait_for(event.run_id, "go")
+
+
+def is_connection_error(error: BaseException) -> bool:
+    """A retry condition."""
+    return isinstance(error, ConnectionError)
+
+
+def broken_condition(error: BaseException) -> bool:
+    raise ValueError("cannot judge")
+
+
+def run_out_of_memory() -> None:
+    raise MemoryError("no 8 GiB here")
+
+
+def allocate_without_end(folder: str) -> None:
+    """Take memory until somebody ends it; says first who it is."""
+    kept = []
+    write_pid(folder)
+    while True:
+        kept.append(bytearray(b"x" * (4 * 1024 * 1024)))
+
+
+def oom_score() -> str:
+    return Path("/proc/self/oom_score_adj").read_text().strip()
+
+
+def as_text(value: object) -> str:
+    return repr(value)

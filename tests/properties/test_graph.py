@@ -16,16 +16,21 @@ ENDS = [
 ]
 
 
+LIMITS: dict[str, int | None] = {"free": None, "one": 1, "two": 2}
+
+
 @st.composite
 def flows(draw: st.DrawFn) -> FlowSpec:
     """A flow whose tasks take results of any tasks before them."""
     tasks = []
     for i in range(draw(st.integers(1, 12))):
         upstream = draw(st.sets(st.integers(0, i - 1), max_size=4)) if i else set()
+        name = draw(st.sampled_from(sorted(LIMITS)))
         tasks.append(
             TaskSpec(
                 key=f"t{i}",
-                name="t",
+                name=name,
+                concurrency_limit=LIMITS[name],
                 import_path="m:f",
                 args=tuple({"$task": f"t{j}"} for j in sorted(upstream)),
                 retries=draw(st.integers(0, 2)),
@@ -41,16 +46,22 @@ def test_every_run_of_every_flow_keeps_the_rules(spec: FlowSpec, data: st.DataOb
     graph, now_s, running = FlowGraph(spec), 0.0, list[str]()
     ended: dict[str, TaskState] = {}
     upstream = {task.key: task.upstream_keys() for task in spec.tasks}
+    names = {task.key: task.name for task in spec.tasks}
     stop_after = data.draw(st.none() | st.integers(0, 20))
     steps = 0
     while not graph.over:
         steps += 1
-        assert steps < 200
+        assert steps < 400
         changes = graph.stop(StopReason.SHUTDOWN) if steps == stop_after else ()
         taken = graph.take_ready(now_s, data.draw(st.integers(1, 3)))
         for key in taken:
             assert all(graph.state(up) is TaskState.SUCCEEDED for up in upstream[key])
+        if taken and data.draw(st.booleans()):
+            *taken, unbegun = taken
+            graph.give_back(unbegun)
         running += taken
+        for name, limit in LIMITS.items():
+            assert limit is None or sum(names[key] == name for key in running) <= limit
         if running:
             key = running.pop(data.draw(st.integers(0, len(running) - 1)))
             changes = (*changes, *graph.finish(key, data.draw(st.sampled_from(ENDS)), now_s))

@@ -1,5 +1,7 @@
 """The state machine by hand: what one end leads to."""
 
+from dataclasses import replace
+
 import pytest
 
 from dagy_control.flow_engine.graph import AttemptEnd, FlowGraph, StopReason, TaskError
@@ -145,3 +147,76 @@ def test_what_cannot_happen_is_an_error() -> None:
         graph.finish("top", AttemptEnd(TaskState.RUNNING), 0)
     with pytest.raises(ValueError, match="5 tasks are not over"):
         graph.outcome()
+
+
+def drained(graph: FlowGraph, limit: int = 9) -> list[tuple[str, ...]]:
+    """What is taken at once, until all is over, each round ended well."""
+    rounds = []
+    while taken := graph.take_ready(0, limit):
+        rounds.append(taken)
+        for key in taken:
+            graph.finish(key, OK, 0)
+    return rounds
+
+
+def test_a_name_at_its_limit_waits_and_holds_up_nobody_else() -> None:
+    calls = [a_task(f"call-{n}", "add") for n in range(3)]
+    calls = [replace(call, name="call", concurrency_limit=2) for call in calls]
+    graph = FlowGraph(a_flow(*calls, a_task("other", "add"), a_task("last", "add")))
+    assert graph.take_ready(0, 9) == ("call-0", "call-1", "other", "last")
+    assert graph.take_ready(0, 9) == ()
+    graph.finish("call-1", BAD, 0)
+    assert graph.take_ready(0, 9) == ("call-2",)
+
+
+def test_what_waited_for_its_name_goes_before_what_was_ready_later() -> None:
+    calls = [replace(a_task(f"call-{n}", "add"), name="call", concurrency_limit=1) for n in range(3)]
+    graph = FlowGraph(a_flow(*calls, *(a_task(f"t{n}", "add") for n in range(3))))
+    assert drained(graph, 2) == [("call-0", "t0"), ("call-1", "t1"), ("call-2", "t2")]
+
+
+def test_a_task_that_waits_for_its_retry_gives_its_place_to_another_of_its_name() -> None:
+    calls = [
+        replace(a_task(f"call-{n}", "add", retries=1, retry_delay_seconds=5.0), name="call", concurrency_limit=1)
+        for n in range(2)
+    ]
+    graph = FlowGraph(a_flow(*calls))
+    assert graph.take_ready(0, 9) == ("call-0",)
+    graph.finish("call-0", BAD, 0)
+    assert graph.take_ready(0, 9) == ("call-1",)
+    assert graph.take_ready(5, 9) == ()
+    graph.finish("call-1", OK, 5)
+    assert graph.take_ready(5, 9) == ("call-0",)
+
+
+def test_a_stop_ends_what_waits_for_its_name() -> None:
+    calls = [replace(a_task(f"call-{n}", "add"), name="call", concurrency_limit=1) for n in range(2)]
+    graph = FlowGraph(a_flow(*calls))
+    graph.take_ready(0, 9)
+    graph.stop(StopReason.SHUTDOWN)
+    graph.finish("call-0", OK, 0)
+    ended = [graph.state(key) for key in ("call-0", "call-1")]
+    assert (graph.over, ended) == (True, [TaskState.SUCCEEDED, TaskState.CANCELLED])
+
+
+def test_a_task_that_is_given_back_was_never_taken() -> None:
+    tasks = [replace(a_task(key, "add"), name="t", concurrency_limit=1) for key in ("a", "b")]
+    graph = FlowGraph(a_flow(*tasks))
+    assert graph.take_ready(0, 1) == ("a",)
+    graph.give_back("a")
+    assert (graph.state("a"), graph.attempt("a")) == (TaskState.PENDING, 0)
+    assert drained(graph) == [("a",), ("b",)]
+
+
+def test_the_wait_before_a_retry_follows_the_list_and_the_runs_own_jitter() -> None:
+    task = a_task("a", "add", retries=2, retry_delay_seconds=(1.0, 8.0), retry_jitter_factor=1.0)
+    waits = []
+    for salt in ("run-1", "run-2"):
+        graph, now_s = FlowGraph(a_flow(task), salt=salt), 0.0
+        for _ in range(2):
+            graph.take_ready(now_s, 1)
+            (change,) = graph.finish("a", BAD, now_s)
+            waits.append(change.retry_in_s or 0.0)
+            now_s = graph.next_retry_s or 0.0
+    assert [1.0 <= waits[n] < 2.0 and 8.0 <= waits[n + 1] < 16.0 for n in (0, 2)] == [True, True]
+    assert waits[:2] != waits[2:]
