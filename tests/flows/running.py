@@ -69,13 +69,15 @@ class Run:
     def __init__(
         self, spec: FlowSpec, parameters: Mapping[str, Json] | None = None, options: EngineOptions = OPTIONS
     ) -> None:
+        self.outcome: FlowOutcome  # once it has finished
         self.reporter = RecordingReporter()
         self.runner = FlowRunner(spec, parameters or {}, reporter=self.reporter, clock=SystemClock(), options=options)
 
     async def finish(self) -> FlowOutcome:
         """Run to the end, within bounds."""
         async with asyncio.timeout(WAIT_S_MAX):
-            return await self.runner.run()
+            self.outcome = await self.runner.run()
+        return self.outcome
 
 
 async def until(condition: Callable[[], bool]) -> None:
