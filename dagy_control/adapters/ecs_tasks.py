@@ -18,6 +18,8 @@ from dagy_control.ports.tasks import DESCRIBE_MAX, Described, ReadPriority, Star
 if TYPE_CHECKING:
     from types_aiobotocore_ecs import ECSClient
 
+NOTHING = Described(tasks=(), missing=())
+
 REASON_MAX_CHARACTERS = 255
 """Longer stop reasons are cut: people read the beginning."""
 
@@ -73,6 +75,8 @@ class EcsTasks:
     ) -> Described:
         """DescribeTasks, 100 a call. ARNs whose fate the answer does not tell are unreadable, not missing."""
         distinct = list(dict.fromkeys(arns))
+        if len(distinct) <= DESCRIBE_MAX:
+            return await self._describe(cluster, distinct, _PRIORITIES[priority], tags=tags) if distinct else NOTHING
         groups = [distinct[start : start + DESCRIBE_MAX] for start in range(0, len(distinct), DESCRIBE_MAX)]
 
         async def describe_group(group: Sequence[str]) -> Described:

@@ -102,6 +102,8 @@ async def shipped(url: str) -> AsyncIterator[Aws]:
     clock, registry = SystemClock(), CollectorRegistry()
     services = (Service.DYNAMODB, Service.ECS, Service.SQS)
     async with AwsClients(ClientPolicy(region="us-east-1"), services=services) as clients:
+        gc.collect()
+        gc.freeze()  # as the daemon does once it has started
         yield Aws(url, clients, clock, AwsCalls(clock, ApiCallMetrics(registry)), registry)
 
 
