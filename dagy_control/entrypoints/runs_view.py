@@ -80,6 +80,7 @@ def _facts(run: Run) -> list[tuple[str, str]]:
         ("seconds", run.duration_seconds),
         ("cost", _cost(run)),
         ("deployment", run.deployment_name),
+        ("packages", ", ".join(run.dep_package_slugs)),
         ("retry of", run.retry_of),
         ("cancel", f"requested {_time(run.cancel_requested_at)}" if run.cancel_requested_at else None),
         ("exit code", run.exit_code),
@@ -130,9 +131,16 @@ def _tasks(run: Run, task_runs: Sequence[TaskRun]) -> Table:
             str(each.attempts),
             "" if each.duration_seconds is None else f"{each.duration_seconds:.2f}",
             "" if each.peak_memory_mb is None else f"{each.peak_memory_mb:.0f}",
-            each.error_message or ("no end on record: its worker ended first" if _cut_off(run, each) else ""),
+            _why(run, each),
         )
     return table
+
+
+def _why(run: Run, task: TaskRun) -> str:
+    """A task's error, and where its traceback lies."""
+    cut_off = "no end on record: its worker ended first" if _cut_off(run, task) else ""
+    trace = f"trace: {task.trace_uri}" if task.trace_uri else ""
+    return "\n".join(filter(None, (task.error_message or cut_off, trace)))
 
 
 def _cut_off(run: Run, task: TaskRun) -> bool:

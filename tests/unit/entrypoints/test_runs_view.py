@@ -102,10 +102,29 @@ def test_a_key_that_was_used_for_something_else_is_noted() -> None:
     order = LaunchOrder(org_id=run.org_id, flow_name=run.flow_name, parameters={"day": "1"})
     assert replay_note(run, order) == ""
     other = replay_note(run, replace(order, parameters={"day": "2"}))
-    assert '\'nightly\' was used before, for etl with parameters {"day": "1"}, not {"day": "2"}: this is that run' in other
+    assert (
+        '\'nightly\' was used before, for etl with parameters {"day": "1"}, not {"day": "2"}: this is that run' in other
+    )
     assert replay_note(run, replace(order, flow_name="other")) != ""
 
 
 def test_a_retry_shows_which_run_it_is_a_retry_of(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "retry of         r0" in printed(run_page(a_run(retry_of="r0"), []), monkeypatch)
     assert "retry of" not in printed(run_page(a_run(), []), monkeypatch)
+
+
+def test_a_failed_tasks_trace_and_the_runs_packages_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    task = TaskRun(
+        run_id="r1",
+        task_run_id="0001#t",
+        task_name="t",
+        status="FAILED",
+        attempts=1,
+        run_attempt=1,
+        error_message="no such customer",
+        trace_uri="s3://b/traces/r1/0001/t.1.txt",
+    )
+    page = printed(run_page(a_run(RunStatus.FAILED, dep_package_slugs=("pandas-2", "acme/own")), [task]), monkeypatch)
+    assert "no such customer" in page
+    assert "trace: s3://b/traces/r1/0001/t.1.txt" in page
+    assert "pandas-2, acme/own" in page
