@@ -24,6 +24,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 NOW = "dagy_control"
 BEFORE = "dagy_control_before"
 ARCHIVE = Path(__file__).with_name("earlier_version.zip")
@@ -91,6 +93,8 @@ def _handed(value: Any, source: str, target: str) -> Any:
         return {_handed(key, source, target): _handed(each, source, target) for key, each in value.items()}
     if isinstance(value, list | tuple | frozenset):
         return kind(_handed(each, source, target) for each in value)
+    if isinstance(value, msgspec.Struct):  # an answer of AWS, decoded: the other version reads it as botocore gives it
+        return msgspec.to_builtins(value, builtin_types=(datetime,))
     wanted, names = _class_in(kind, source, target)  # type: ignore[arg-type] # a class can be hashed; mypy sees its objects' __hash__
     if wanted is None:
         return value
