@@ -122,6 +122,22 @@ async def test_tasks_that_ecs_does_not_describe_are_not_judged_and_the_others_ar
     assert world.metric("dagy_orphans_tasks", verdict="keep_unread") == 2
 
 
+async def test_a_task_that_ends_between_list_and_describe_does_not_run_any_more() -> None:
+    class Ending(FakeTasks):
+        async def describe(
+            self, cluster: str, arns: Sequence[str], *, priority: ReadPriority, tags: bool = False
+        ) -> Described:
+            for arn in arns:
+                self.finish(arn)
+            return await super().describe(cluster, arns, priority=priority, tags=tags)
+
+    world = World(over())
+    world.tasks = Ending(task_of(over()))
+    world.restarted()
+    data = await world.scan()
+    assert (data["summary"]["total_running"], data["orphans"], world.stopped) == (0, [], [])
+
+
 async def test_when_nothing_can_be_described_the_scan_fails() -> None:
     world = World(over(), tasks=[task_of(over())])
     world.tasks.next_error("describe", Permanent("AccessDenied"))
