@@ -40,8 +40,8 @@ STATE_TABLE_NAMES: Mapping[str, str] = {"RETRAINING_STATE_TABLE": "retraining", 
 FALLBACK_NAMES: Mapping[str, Path] = {"AWS_REGION": ("aws", "region"), "AWS_DEFAULT_REGION": ("aws", "region")}
 """AWS's own names: used only when neither the file nor a `DAGY_*` variable says anything. The first one wins."""
 
-NOT_SETTINGS = frozenset({"DAGY_RUN_ID", "DAGY_ATTEMPT", "DAGY_CORRELATION_ID", "DAGY_CONFIG"})
-"""What the worker is told about its run, and the path of the configuration file."""
+NOT_SETTINGS = frozenset({"DAGY_RUN_ID", "DAGY_ATTEMPT", "DAGY_CORRELATION_ID", "DAGY_CONFIG", "DAGY_CGROUP_DIR"})
+"""What the worker is told about its run and its container, and the path of the configuration file."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,7 +76,8 @@ def reference_markdown() -> str:
         ]
     ignored = ", ".join(f"`{name}`" for name in sorted(NOT_SETTINGS))
     parts.append(
-        f"## Variables that are no settings\n\n{ignored}: the path of the file, and what the worker is told about its run.\n"
+        f"## Variables that are no settings\n\n{ignored}: "
+        "the path of the file, and what the worker is told about its run and its container.\n"
     )
     return "\n".join(parts)
 

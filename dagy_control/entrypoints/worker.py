@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 from collections.abc import Mapping, MutableMapping
+from dataclasses import replace
 from pathlib import Path
 
 import uvloop
@@ -18,7 +19,7 @@ from dagy_control.entrypoints.wiring import embedded_metrics, open_ports
 from dagy_control.kernel.telemetry import configure_logging, flush_logs, log
 from dagy_control.model.outcomes import EXIT_CLAIM_REFUSED
 from dagy_control.worker.lines import Redactor
-from dagy_control.worker.policy import WorkerPorts
+from dagy_control.worker.policy import WorkerPolicy, WorkerPorts
 from dagy_control.worker.run import Worker
 
 FLOWS_OWN = frozenset({"DAGY_LOG_LEVEL"})
@@ -46,8 +47,13 @@ def main() -> None:
             "DAGY_RUN_ID and DAGY_ATTEMPT must say which attempt to run; nothing has run", event_type="claim_failed"
         )
         sys.exit(EXIT_CLAIM_REFUSED)
+    policy = worker_policy(settings)
+    if cgroup_dir := os.environ.get(
+        "DAGY_CGROUP_DIR"
+    ):  # the embedded cloud's; elsewhere the engine finds the kernel's own
+        policy = replace(policy, cgroup_dir=Path(cgroup_dir))
     hide_control_variables(os.environ)
-    code = uvloop.run(_work(settings, run_id, int(attempt), redactor))
+    code = uvloop.run(_work(settings, run_id, int(attempt), redactor, policy))
     flush_logs()
     sys.exit(code)
 
@@ -84,7 +90,7 @@ def process_age_s(proc: Path = Path("/proc")) -> float | None:
         return None
 
 
-async def _work(settings: Settings, run_id: str, attempt: int, redactor: Redactor) -> int:
+async def _work(settings: Settings, run_id: str, attempt: int, redactor: Redactor, policy: WorkerPolicy) -> int:
     embedded = embedded_metrics(settings)
     async with open_ports(settings, embedded=embedded) as ports:
         task_arn = await own_task_arn(os.environ.get("ECS_CONTAINER_METADATA_URI_V4", ""), ports.clock)
@@ -104,7 +110,7 @@ async def _work(settings: Settings, run_id: str, attempt: int, redactor: Redacto
             ),
             ports.writer,
             ports.clock,
-            worker_policy(settings),
+            policy,
             redactor=redactor,
             process_age_s=process_age_s(),
         )

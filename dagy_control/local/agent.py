@@ -3,7 +3,8 @@
 As in a container: the environment is the definition's, the overrides' and what the platform injects, nothing of the
 user's own; SIGTERM goes to the first process only (so a worker that leaves its children alone is found out here, not
 on AWS); when the first process ends, everything that it started ends with it; the memory limit holds for all of it
-together.
+together, and when it is exceeded the process dies that the kernel would choose, which is counted where a container finds
+the kernel's count: in the files of its control group, here a folder that `DAGY_CGROUP_DIR` names.
 """
 
 import asyncio
@@ -21,10 +22,11 @@ import structlog
 from dagy_control.kernel.clock import Clock
 from dagy_control.kernel.tasks import end_tasks, start_task
 from dagy_control.local.ecs_lifecycle import Effect, SignalContainer, StartContainer
-from dagy_control.local.processes import Watched, kill_container, kill_marked, over_limit
+from dagy_control.local.processes import Exceeded, Watched, kill_container, kill_marked, kill_process, over_limit
 
 OUT_OF_MEMORY = "OutOfMemoryError: Container killed due to memory usage"
 CLOUD_VARIABLE = "EMBEDDED_CLOUD_DIR"
+CGROUP_VARIABLE = "DAGY_CGROUP_DIR"
 METADATA_VARIABLE = "ECS_CONTAINER_METADATA_URI_V4"
 _MIB = 1024 * 1024
 
@@ -70,6 +72,7 @@ class _Container:
     pid: int | None = None
     pending: signal.Signals | None = None  # asked for before the process existed
     out_of_memory: bool = False
+    kills: int = 0
 
 
 class ProcessAgent:
@@ -138,6 +141,7 @@ class ProcessAgent:
     async def _run(self, container: _Container) -> None:
         arn = container.start.task_arn
         scratch = self._policy.workdir / "scratch" / arn.rsplit("/", 1)[1]
+        _write_cgroup(self._cgroup(arn), container)
         try:
             process = await self._spawn(container, scratch)
         except (OSError, ValueError) as error:  # ValueError: a NUL in an argument
@@ -179,7 +183,11 @@ class ProcessAgent:
             **start.environment,
             METADATA_VARIABLE: self._metadata_uri(start.task_arn),
             CLOUD_VARIABLE: str(self._policy.workdir),
+            CGROUP_VARIABLE: str(self._cgroup(start.task_arn)),
         }
+
+    def _cgroup(self, task_arn: str) -> Path:
+        return self._policy.workdir / "cgroups" / task_arn.rsplit("/", 1)[1]
 
     def _metadata_uri(self, task_arn: str) -> str:
         return f"{self._policy.metadata_url}/{task_arn.rsplit('/', 1)[1]}"
@@ -188,6 +196,7 @@ class ProcessAgent:
         kill_container(root_pid)
         kill_marked(METADATA_VARIABLE, self._metadata_uri(task_arn))
         shutil.rmtree(scratch, ignore_errors=True)
+        shutil.rmtree(self._cgroup(task_arn), ignore_errors=True)
 
     async def _watch_containers(self) -> None:
         while True:
@@ -197,12 +206,31 @@ class ProcessAgent:
                 continue
             watched = [Watched(c.start.task_arn, pid, c.start.memory_mib * _MIB) for c, pid in running]
             for exceeded in await asyncio.to_thread(over_limit, watched):
-                container = self._live.get(exceeded.task_arn)
-                if container is not None and container.pid is not None:
-                    container.out_of_memory = True
-                    kill_container(container.pid)
+                self._kill_for_memory(exceeded)
             for container, _ in running:
                 _bound_log(self.log_path(container.start.task_arn), self._policy.log_bytes_max)
+
+    def _kill_for_memory(self, exceeded: Exceeded) -> None:
+        container = self._live.get(exceeded.container.task_arn)
+        if container is None or container.pid is None:
+            return
+        container.kills += 1
+        _write_cgroup(
+            self._cgroup(exceeded.container.task_arn), container
+        )  # first: whoever sees the death finds it counted
+        if exceeded.victim_pid == container.pid:
+            container.out_of_memory = True
+            kill_container(container.pid)
+        else:
+            kill_process(exceeded.victim_pid)
+
+
+def _write_cgroup(folder: Path, container: _Container) -> None:
+    """The files of a control group, version 2, that tell a container of its memory."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "memory.max").write_text(f"{container.start.memory_mib * _MIB}\n")
+    (folder / "memory.events.new").write_text(f"oom {container.kills}\noom_kill {container.kills}\n")
+    (folder / "memory.events.new").replace(folder / "memory.events")
 
 
 def _open_log(path: Path, scratch: Path) -> int:

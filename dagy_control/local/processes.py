@@ -3,9 +3,11 @@
 import contextlib
 import os
 import signal
+import sys
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 import psutil
 
@@ -19,11 +21,26 @@ class Watched:
     memory_limit_bytes: int
 
 
-def over_limit(containers: Iterable[Watched]) -> list[Watched]:
+@dataclass(frozen=True, slots=True)
+class Exceeded:
+    """A container that holds more memory than it may, and the process that the kernel would kill for it."""
+
+    container: Watched
+    victim_pid: int
+
+
+def over_limit(containers: Iterable[Watched]) -> list[Exceeded]:
     """The containers whose processes hold more memory than they may. Walks the process table once; blocks some ms."""
     watched = list(containers)
     members = _members({container.root_pid for container in watched})
-    return [c for c in watched if _exceeds(members.get(c.root_pid, []), c.memory_limit_bytes)]
+    exceeding = [c for c in watched if _exceeds(members.get(c.root_pid, []), c.memory_limit_bytes)]
+    return [Exceeded(c, _victim(members[c.root_pid], c)) for c in exceeding]
+
+
+def kill_process(pid: int) -> None:
+    """SIGKILL to this one process, as the kernel does when it is out of memory."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
 
 
 def kill_container(root_pid: int) -> None:
@@ -78,6 +95,16 @@ def _root_of(pid: int, parents: dict[int, int], roots: set[int]) -> int | None:
         session = os.getsid(pid)
         return session if session in roots else None
     return None
+
+
+def _victim(processes: list[psutil.Process], container: Watched) -> int:
+    """The kernel's choice (`oom_badness` in mm/oom_kill.c): resident memory, and a share of the limit by `oom_score_adj`."""
+    badness = {container.root_pid: -1.0}
+    for process in processes:
+        with contextlib.suppress(psutil.Error, OSError, ValueError):
+            score = int(Path(f"/proc/{process.pid}/oom_score_adj").read_text()) if sys.platform == "linux" else 0
+            badness[process.pid] = process.memory_info().rss + score / 1000 * container.memory_limit_bytes
+    return max(badness, key=lambda pid: badness[pid])
 
 
 def _exceeds(processes: list[psutil.Process], limit_bytes: int) -> bool:

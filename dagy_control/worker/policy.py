@@ -17,6 +17,7 @@ class WorkerPolicy:
     must fit into the task's stopTimeout (30 by default). `last_write_s`: for each of the last writes then, first the rows of
     the tasks, then the result into the table, then into S3; for the rows always, since the result matters more.
     `work_dir`: where everything on disk goes, and where dependency packages stay for later runs; None: a temporary folder.
+    `cgroup_dir`: where the kernel's files about this container's memory lie; None: looked for.
     """
 
     drain_s: float = 15.0
@@ -28,6 +29,7 @@ class WorkerPolicy:
     packages: PackagePolicy = field(default_factory=PackagePolicy)
     trace_prefix: str = "traces/"
     work_dir: Path | None = None
+    cgroup_dir: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -173,6 +173,7 @@ class Worker:
                 max_concurrency=self._policy.max_concurrency,
                 stop_grace_s=self._policy.stop_grace_s,
                 sys_path=tuple(sys.path),
+                cgroup_dir=self._policy.cgroup_dir,
             ),
         )
 

@@ -31,6 +31,24 @@ IGNORES_SIGTERM = (
     "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(600)"
 )
 EATS_MEMORY = "import time; block = bytearray(b'x') * (200 * 2**20); time.sleep(600)"
+RUNS_A_FLOW = f"""
+import asyncio, os, sys
+from pathlib import Path
+sys.path.insert(0, {str(Path(__file__).parents[2])!r})
+from dagy_control.flow_engine.options import EngineOptions
+from tests.flows.running import Run, a_flow, a_task
+
+async def main():
+    hog = a_task("hog", "allocate_without_end", os.getcwd())
+    options = EngineOptions(max_concurrency=2, cgroup_dir=Path(os.environ["DAGY_CGROUP_DIR"]))
+    run = Run(a_flow(hog, a_task("sibling", "add", 1), a_task("last", "add", 1)), options=options)
+    outcome = await run.finish()
+    print(outcome.failure_class, outcome.message, flush=True)
+    print([run.reporter.last(key).state.value for key in ("hog", "sibling", "last")], flush=True)
+    os._exit(7)
+
+asyncio.run(main())
+"""
 SHARES_MEMORY = """
 import os, time
 block = bytearray(b'x') * (60 * 2**20)
@@ -186,6 +204,16 @@ async def test_a_task_over_its_memory_limit_is_killed_and_says_so(world: World) 
     (container,) = task["containers"]
     assert container["exitCode"] == 137
     assert container["reason"] == "OutOfMemoryError: Container killed due to memory usage"
+
+
+async def test_a_tasks_child_over_the_limit_dies_alone_as_the_kernel_would_have_it(world: World) -> None:
+    arn = await world.run(RUNS_A_FLOW, container={"memory": 250})
+    (container,) = (await world.reach(arn, "STOPPED"))["containers"]
+    told = world.log(arn)
+    assert "OUT_OF_MEMORY Task 'hog' FAILED: OutOfMemory: the kernel killed the task's process" in told
+    assert "in a container of 250.0 MB" in told
+    assert "['FAILED', 'SUCCEEDED', 'SUCCEEDED']" in told
+    assert (container["exitCode"], container.get("reason")) == (7, None)
 
 
 async def test_pages_shared_by_forked_children_count_once(world: World) -> None:
