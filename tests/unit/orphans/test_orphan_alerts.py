@@ -4,7 +4,8 @@ from datetime import timedelta
 
 from dagy_control.errors import Permanent, Transient
 from dagy_control.orphans.decide import AlertPolicy
-from tests.builders import ARN, NOW, running, task_of
+from dagy_control.orphans.request import ScanInput
+from tests.builders import ARN, NOW, OTHER_ARN, running, task_of, tick_at
 from tests.unit.orphans.world import TOPIC, World, over
 
 
@@ -50,6 +51,17 @@ async def test_a_scan_by_hand_always_tells_and_takes_nothing_from_the_loops_memo
     await world.scan(alert=True)
     await world.scan()
     assert len(world.alerts.sent) == 3
+
+
+async def test_a_scan_by_hand_that_finds_more_by_its_own_limit_is_no_change_to_the_loop() -> None:
+    world = dry()
+    world.runs.seed(running(run_id="r2", external_id=OTHER_ARN))
+    world.tasks.add(task_of(running(run_id="r2", external_id=OTHER_ARN)))
+    await world.scan()
+    strict = ScanInput(max_runtime_hours=0.5).applied(world.policy)
+    await world.clock.run(world.loop.scan(tick_at(world.clock), policy=strict, alert=True))
+    await world.scan()
+    assert [subject[-7:] for subject in subjects(world)] == ["1 tasks", "2 tasks"]
 
 
 async def test_a_scan_by_nobody_in_particular_tells_nobody() -> None:
