@@ -15,7 +15,8 @@ from dagy_control import __version__
 from dagy_control.adapters.ecs_admin import EcsAdmin
 from dagy_control.api.app import create_app
 from dagy_control.api.server import ApiServer
-from dagy_control.config import ConfigText, Loaded, Settings, load_with_sources, read_bytes
+from dagy_control.config import ConfigText, Loaded, Settings
+from dagy_control.entrypoints.configuration import ConfigStores, is_remote, read_configuration
 from dagy_control.entrypoints.live import LiveLoop, LiveProcess, RunningLoop, check_servable
 from dagy_control.entrypoints.orphan_scans import HttpScans, orphan_loop
 from dagy_control.entrypoints.policies import (
@@ -24,7 +25,7 @@ from dagy_control.entrypoints.policies import (
     loop_plans,
     reconcile_policy,
 )
-from dagy_control.entrypoints.reloading import ConfigMetrics, FileSource, Reloader
+from dagy_control.entrypoints.reloading import ConfigMetrics, FileSource, Reloader, RemoteSource
 from dagy_control.entrypoints.wiring import Ports, embedded_metrics, open_ports
 from dagy_control.events.effects import EventEffects
 from dagy_control.events.loop import DeadLetterLoop, EventLoop
@@ -53,13 +54,13 @@ STAGE_LOOPS, STAGE_LEASES, STAGE_HTTP = 0, 1, 2
 _log = log("dagy.control")
 
 
-def serve(path: Path | None, environ: Mapping[str, str]) -> int:
+def serve(location: str | None, environ: Mapping[str, str]) -> int:
     """Run the daemon until SIGTERM or SIGINT; its exit code.
 
-    The file at `path`, if any, is followed while it runs. Raises `ConfigError`, or `Permanent` when the settings do not suffice.
+    The configuration at `location`, if any, is followed while it runs. Raises `ConfigError`, or `Permanent` when the settings do
+    not suffice.
     """
-    text = read_bytes(path) if path is not None else None
-    loaded = load_with_sources(text, environ)
+    loaded, text = read_configuration(location, environ)
     settings = loaded.settings
     check_servable(settings)
     configure_logging(
@@ -94,9 +95,17 @@ async def _serve(loaded: Loaded, text: ConfigText | None, environ: Mapping[str, 
         config_metrics = ConfigMetrics(registry)
         config_metrics.taken(settings, clock.now())
         if text is not None:
-            source = FileSource(Path(text.name), clock)
+            stores = await stack.enter_async_context(ConfigStores(clock))
+            remote = is_remote(text.name)
+            source = RemoteSource(text.name, stores) if remote else FileSource(Path(text.name), clock)
             reloader = Reloader(
-                source, environ, (loaded, text), accept=process.accept, metrics=config_metrics, clock=clock
+                source,
+                stores.resolve,
+                environ,
+                (loaded, text),
+                accept=process.accept,
+                metrics=config_metrics,
+                clock=clock,
             )
             health.register_state("configuration", reloader.state)
             supervisor.add("configuration", reloader.run, stage=STAGE_LOOPS)
