@@ -11,6 +11,7 @@ from dagy_control.errors import Conflict, DagyError, Gone
 from dagy_control.kernel.bounded import run_bounded
 from dagy_control.kernel.clock import Clock
 from dagy_control.kernel.record_writer import RecordWriter
+from dagy_control.kernel.tasks import within
 from dagy_control.kernel.telemetry import log
 from dagy_control.model.lifecycle import record_stop_cause
 from dagy_control.model.runs import ActiveRun, RunChange, RunGlance, RunStatus, StopCause
@@ -177,8 +178,12 @@ class OrphanEffects:
         """Record the suspicions, then stop the orphans. One failure does not halt the others."""
         try:
             if plan.suspicions:
-                await self._suspicions.put_many(plan.suspicions)
-        except DagyError as error:  # they only make a later scan sure; what this one is sure of can be done
+                put = self._suspicions.put_many(plan.suspicions)
+                await within(self._clock, policy.scan_timeout_s, put, name="recording suspicions")
+        except (
+            DagyError,
+            TimeoutError,
+        ) as error:  # they only make a later scan sure; what this one is sure of can be done
             _log.warning("suspicions not recorded", suspicions=len(plan.suspicions), error=str(error))
         outcomes = await run_bounded(
             plan.stops, lambda orphan: self._stop(orphan, policy), limit=STOPS_IN_FLIGHT, name="orphan stops", stop=stop

@@ -28,6 +28,7 @@ from tests.builders import (
     task_of,
 )
 from tests.fakes.clock import VirtualClock
+from tests.fakes.orphans import FakeSuspicions
 from tests.fakes.runs import FakeRuns
 from tests.fakes.tasks import FakeTasks
 from tests.unit.orphans.world import World, over
@@ -205,6 +206,18 @@ async def test_suspicions_that_cannot_be_written_do_not_keep_what_is_sure_from_b
     world.suspicions.next_error("put_many", Transient("no"))
     await world.scan()
     assert world.stopped == [f"{ARN}-r1"]
+
+
+async def test_suspicions_that_take_too_long_to_write_do_not_either() -> None:
+    class SlowSuspicions(FakeSuspicions):
+        async def put_many(self, suspicions: Sequence[Suspicion]) -> None:
+            await world.clock.sleep(3600)
+
+    world = World(over(), tasks=[task_of(over()), task_of(running(run_id="gone"), arn=OTHER_ARN)])
+    world.suspicions = SlowSuspicions()
+    world.restarted()
+    await world.scan()
+    assert (world.stopped, world.clock.now()) == ([f"{ARN}-r1"], NOW + timedelta(seconds=60))
 
 
 class Slow(FakeTasks):
