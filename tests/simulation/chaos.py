@@ -33,6 +33,7 @@ ACTS = (
     "break_task",
     "spot_burst",
     "no_capacity",
+    "no_capacity",
     "kill_worker",
     "meddle",
     "ghost",

@@ -55,7 +55,7 @@ class CrashAt:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One thing that can befall a call: `row` is who calls what, `phase` the moment at which the caller crashes, if it does."""
+    """One thing that can befall a call: `row` is who calls what for what, `phase` the moment at which the caller crashes, if it does."""
 
     row: str
     fate: Fate
@@ -166,14 +166,14 @@ class FaultPlan:
             self.aimed.add(cell)
             return cell
         return Cell(
-            row, self._fate(row.partition(" ")[2], host, number, now_s, eventual=eventual, writes=writes), crash
+            row, self._fate(row.partition(": ")[2], host, number, now_s, eventual=eventual, writes=writes), crash
         )
 
     def miss(self, cell: Cell) -> Cell:
         """The fault has made no difference: a stale read saw the present, an effect was refused. It is aimed at again."""
         if cell in self.aimed:
             self.aimed.discard(cell)
-            self.aims[cell.row].appendleft(Aim(cell, 0.0))
+            self.aims[cell.row].append(Aim(cell, 0.0))
         return replace(cell, fate=Fate.GOOD)
 
     def note(self, cell: Cell) -> None:

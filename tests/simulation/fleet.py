@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 REPLACED_AFTER_S = 30.0
 """ECS's default stopTimeout: SIGKILL comes so long after SIGTERM."""
 
+SKEW_S = 10.0
+"""Two daemons' wall clocks differ by less."""
+
 LEASED = ("launching", "reconciling", "orphans")
 
 
@@ -39,6 +42,7 @@ class Fleet:
             for number in range(world.scenario.replicas)
         }
         self._generations: Counter[int] = Counter()
+        self._tokens: set[str] = set()
         for package in (NOW, BEFORE) if world.scenario.with_earlier_version else (NOW,):
             product(package)  # before anybody listens to what its modules log
 
@@ -50,7 +54,8 @@ class Fleet:
         version = product(self._versions[replica])
         drain = self._drains[replica] = version.get("kernel.drain", "Drain")()
         world.net.say(f"{host.name} starts, {version.package}")
-        clock = SimClock(world.loop, skew_s=10 * world.plan.draw("skew", replica) - 5)
+        rates = world.scenario.clock_rates
+        clock = SimClock(world.loop, SKEW_S * (world.plan.draw("skew", replica) - 0.5), rates[replica % len(rates)])
         keeper = self._keeper(version, host, clock) if world.scenario.with_leases else None
         for loop in self._loops(version, host, clock):
             policy = version.get("kernel.ticker", "TickPolicy")(
@@ -114,7 +119,18 @@ class Fleet:
         world, scenario, get = self._world, self._world.scenario, version.get
         runs = version.port(SimRuns(world.net, host, world.table))
         stores = version.port(SimStores(world.net, host, world.stores))
-        client = version.port(SimEcsClient(world.net, host, world.model, world.clock, world.past, self._applied))
+        client = version.port(
+            SimEcsClient(
+                world.net,
+                host,
+                world.model,
+                world.clock,
+                world.past,
+                self._tokens,
+                self._applied,
+                version.package == NOW,
+            )
+        )
         limiter = get("kernel.limiter", "Limiter")(clock, share=1 / scenario.replicas)
         tasks = get("adapters.ecs_tasks", "EcsTasks")(client, SimCalls(), limiter)
         numbers = iter(range(1_000_000))
@@ -133,7 +149,7 @@ class Fleet:
                 clock,
             ),
             get("orphans.loop", "OrphanLoop")(
-                version.own(played.ORPHANS),
+                version.own(scenario.orphan_policy()),
                 get("orphans.effects", "OrphanEffects")(runs, tasks, stores, stores, writer, clock),
                 get("orphans.metrics", "OrphanMetrics")(registry),
                 clock,

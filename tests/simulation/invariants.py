@@ -1,7 +1,8 @@
 """What must hold after every step, whatever goes wrong.
 
 Numbers 1 to 9 are the architecture's. Added: 10 failure classes are true, 11 nothing is launched again blindly, 12 no loop fails
-by a bug, 13 under a lease only its holder begins a tick, 14 no writer is told that it had lost to itself.
+by a bug, 13 under a lease only its holder begins a tick, 14 no writer is told that it had lost to itself, 15 what is tried again
+waits first.
 """
 
 from collections import defaultdict
@@ -10,7 +11,9 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
+from dagy_control.model.failures import RetryPolicy
 from dagy_control.model.leases import Lease
+from dagy_control.model.lifecycle import LaunchRetryPolicy
 from dagy_control.model.runs import TERMINAL, FailureClass, ResultStatus, Run, RunChange, RunStatus, launch_token
 from dagy_control.model.tasks import TaskIdentity
 
@@ -76,6 +79,9 @@ class Truth(Protocol):
 USERS_OWN = frozenset({FailureClass.USER_ERROR, FailureClass.NO_RESULT, FailureClass.SHUTDOWN})
 """Failures that need a worker past its claim: before it, nothing of the user's has run."""
 
+USERS_FAILURES = frozenset({FailureClass.USER_ERROR, FailureClass.NO_RESULT, FailureClass.TIMED_OUT})
+"""Failures of which the user's budget, `max_attempts`, always pays for another attempt."""
+
 RETRIED = frozenset({FailureClass.INFRASTRUCTURE, FailureClass.SPOT_INTERRUPTED, FailureClass.IMAGE_PULL})
 """Failures of which the infrastructure's budget always pays for another attempt, once there was a task."""
 
@@ -84,6 +90,9 @@ NO_TASK = frozenset({FailureClass.LAUNCH_PERMISSION, FailureClass.LAUNCH_CONFIGU
 
 CAP_COUNTS_AFTER_S = 600.0
 """A suspicion that has been on record for so long counts for every scan, whenever that began."""
+
+CLOCKS_DIFFER_S = 10.0
+"""By so much two daemons' clocks may differ."""
 
 EXIT_GRACE = timedelta(seconds=60)
 """A worker whose run has just ended is given so long to exit."""
@@ -98,8 +107,8 @@ class Invariants:
     """Sees every write, every RunTask and every StopTask as it is applied. `truth` tells what really is with a task."""
 
     truth: "Truth"
-    max_infra_failures: int
-    max_launch_tries: int
+    retry: RetryPolicy
+    launch_retry: LaunchRetryPolicy
     max_stops: int
     installation: str
     claimed: defaultdict[tuple[str, int], set[str]] = field(default_factory=lambda: defaultdict(set))
@@ -130,7 +139,7 @@ class Invariants:
             self.cancelled_before_result.add(after.run_id)
         if after.status is RunStatus.SUCCEEDED:
             by_record = after.result_status is ResultStatus.SUCCEEDED and after.result_attempt == after.attempt
-            held = by_record or self.truth.left_success(after)
+            held = by_record or self.truth.left_success(before)
             _check(held, f"6: {after.run_id} SUCCEEDED without a result of attempt {after.attempt}")
             _check(
                 after.run_id not in self.cancelled_before_result,
@@ -141,11 +150,15 @@ class Invariants:
             _check(not won, f"6: the committed success of {after.run_id} was lost")
         if after.status is RunStatus.FAILED:
             self._check_class(after)
-            self._check_budget_is_used(after)
+            self._check_budget_is_used(before, after)
             asked = after.run_id in self.cancelled_before_result
             _check(not asked, f"7: {after.run_id} is FAILED, though a cancel was acknowledged before its result")
         if after.attempt != before.attempt or after.status is RunStatus.FAILED:
             self._check_cause(before, after, change)
+        if after.attempt != before.attempt:
+            self._check_counted(before, after, change)
+        if after.status is not before.status:
+            self._check_waits(before, after, change)
         if after.attempt != before.attempt and before.cancel_requested_at is None:
             _check(
                 not self.truth.left_success(before),
@@ -177,7 +190,7 @@ class Invariants:
 
     def _try_of(self, run: Run, attempt: int, token: str) -> int:
         """Which try a token is of; a call that takes effect late may be of an earlier one than the record's."""
-        tries = range(1, self.max_launch_tries + 1)
+        tries = range(1, self.launch_retry.max_launch_tries + 1)
         return next((each for each in tries if launch_token(run.run_id, attempt, each) == token), run.launch_try)
 
     def on_past_claim(self, arn: str, run_id: str, attempt: int) -> None:
@@ -278,16 +291,52 @@ class Invariants:
             reclaimed = self.truth.was_reclaimed(run.external_id)
             _check(not reclaimed, f"10: {run.run_id} is SHUTDOWN, but Spot reclaimed its task")
 
-    def _check_budget_is_used(self, run: Run) -> None:
+    def _check_budget_is_used(self, before: Run, run: Run) -> None:
         """5: nothing fails for what should have been tried again."""
         if run.cancel_requested_at is not None:
             return
-        if run.failure_class is FailureClass.USER_ERROR:
+        if run.failure_class in USERS_FAILURES:
             left = run.max_attempts - run.user_failures - 1
-            _check(left <= 0, f"5: {run.run_id} is USER_ERROR with {left} attempts left")
-        if run.failure_class in RETRIED:
-            left = self.max_infra_failures - run.infra_failures
+            _check(left <= 0, f"5: {run.run_id} is {run.failure_class} with {left} attempts left")
+        if before.status is RunStatus.LAUNCHING and run.failure_class not in NO_TASK:
+            left = self.launch_retry.max_launch_tries - run.launch_try
+            _check(left <= 0, f"5: {run.run_id} is {run.failure_class} with {left} launch tries left")
+        if run.failure_class in RETRIED and before.status is RunStatus.RUNNING:
+            left = self.retry.max_infra_failures - run.infra_failures
             _check(left <= 0, f"5: {run.run_id} is {run.failure_class} with {left} infrastructure failures left")
+
+    def _check_counted(self, before: Run, after: Run, change: RunChange) -> None:
+        """5: an attempt's end is counted in the budget of its class, and in no other."""
+        _check(
+            after.attempt == before.attempt + 1,
+            f"5: {after.run_id} goes from attempt {before.attempt} to {after.attempt}",
+        )
+        _check(after.launch_try == 1, f"5: the launch tries of an earlier attempt of {after.run_id} count for this one")
+        ended_by = change.transition.failure_class if change.transition is not None else None
+        if ended_by is None or ended_by is FailureClass.OUT_OF_MEMORY:
+            return  # which may be tried again with more memory, by the infrastructure's budget, or be the user's failure
+        counted = after.infra_failures - before.infra_failures
+        own = ended_by not in USERS_FAILURES
+        _check(counted == own, f"5: {ended_by} of {after.run_id} is counted as {counted} infrastructure failures")
+
+    def _check_waits(self, before: Run, after: Run, change: RunChange) -> None:
+        """15: what is to be tried again waits as long as it should, by clocks that differ."""
+        now = self.truth.now()
+        if after.status is RunStatus.LAUNCHING and before.not_before is not None:
+            early_s = (before.not_before - now).total_seconds()
+            _check(early_s <= CLOCKS_DIFFER_S, f"15: {after.run_id} is launched {early_s:.0f} s before its time")
+        told = change.transition
+        if after.status is not RunStatus.QUEUED or told is None or told.failure_class is None:
+            return
+        least_s = self.retry.retry_delay_s
+        if after.attempt == before.attempt:
+            doubled_s = self.launch_retry.retry_delay_s * 2 ** (before.launch_try - 1)
+            least_s = min(doubled_s, self.launch_retry.retry_delay_max_s)
+        wait_s = (after.not_before - told.at).total_seconds() if after.not_before is not None else 0.0
+        _check(
+            wait_s >= least_s,
+            f"15: {after.run_id} is to wait {wait_s:.0f} s after {told.failure_class}, not {least_s:g} s",
+        )
 
     def _check_cause(self, before: Run, after: Run, change: RunChange) -> None:
         """10: what an attempt is said to have ended by is what it has ended by, where nothing else is on record."""
@@ -312,9 +361,12 @@ class Invariants:
             run.user_failures < run.max_attempts, f"5: {run.run_id} had {run.user_failures} user failures and goes on"
         )
         _check(
-            run.infra_failures <= self.max_infra_failures, f"5: {run.run_id} had {run.infra_failures} infra failures"
+            run.infra_failures <= self.retry.max_infra_failures,
+            f"5: {run.run_id} had {run.infra_failures} infra failures",
         )
-        _check(run.launch_try <= self.max_launch_tries, f"5: {run.run_id} is at launch try {run.launch_try}")
+        _check(
+            run.launch_try <= self.launch_retry.max_launch_tries, f"5: {run.run_id} is at launch try {run.launch_try}"
+        )
 
 
 def _check(holds: bool, problem: str) -> None:

@@ -1,4 +1,4 @@
-"""The matrix of what befalls calls: who calls what, by fault, by moment of a crash, by replicas.
+"""The matrix of what befalls calls: who calls what and for what, by fault, by moment of a crash, by replicas.
 
 Chance alone would leave rare cells empty for thousands of seeds. So each seed takes aim at some cells: the next call of that
 kind suffers just this. A cell that the default run never reaches fails it, unless `not_applicable` says why it cannot be.
@@ -13,7 +13,7 @@ from tests.simulation.faults import APPLIED, Aim, Cell, Fate, FaultPlan, Phase
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """Who calls what. `eventual`: an eventually consistent read. `writes`: the call has an effect.
+    """Who calls what, and for what (`purposes.py`). `eventual`: an eventually consistent read. `writes`: the call has an effect.
 
     `needs`: what the scenario must have, events or leases.
     `own_aims`: there are few of its calls; each seed aims at the first ones, at so many of the row's cells.
@@ -27,31 +27,54 @@ class Row:
 
 
 ROWS = (
-    Row("daemon Query QUEUED", eventual=True),
-    Row("daemon Query LAUNCHING", eventual=True),
-    Row("daemon Query RUNNING", eventual=True),
-    Row("daemon GetItem"),
-    Row("daemon UpdateItem", writes=True),
-    Row("daemon RunTask", writes=True),
-    Row("daemon DescribeTasks", eventual=True),
-    Row("daemon ListTasks", eventual=True),
-    Row("daemon StopTask", writes=True, own_aims=3),
-    Row("daemon GetObject", own_aims=3),
-    Row("daemon BatchGetItem runs"),
-    Row("daemon BatchGetItem orphans"),
-    Row("daemon BatchWriteItem orphans", writes=True, own_aims=3),
-    Row("daemon BatchGetItem state"),
-    Row("daemon ReceiveMessage", writes=True, needs="events"),
-    Row("daemon DeleteMessageBatch", writes=True, needs="events"),
-    Row("daemon ChangeMessageVisibilityBatch", writes=True, needs="events", own_aims=8),
-    Row("daemon GetItem lease", needs="leases", own_aims=8),
-    Row("daemon PutItem lease", writes=True, needs="leases", own_aims=8),
-    Row("worker GetItem"),
-    Row("worker UpdateItem", writes=True),
-    Row("worker PutObject", writes=True, own_aims=8),
-    Row("client PutItem", writes=True),
-    Row("client GetItem", own_aims=2),
-    Row("client UpdateItem", writes=True, own_aims=2),
+    Row("launching: Query QUEUED", eventual=True),
+    Row("launching: Query LAUNCHING", eventual=True),
+    Row("launching: Query RUNNING", eventual=True),
+    Row("launching: GetItem"),
+    Row("launching: UpdateItem claim", writes=True),
+    Row("launching: RunTask first", writes=True),
+    Row("launching: RunTask again", writes=True, own_aims=4),
+    Row("launching: UpdateItem renewal", writes=True, own_aims=4),
+    Row("launching: UpdateItem task", writes=True),
+    Row("launching: UpdateItem next try", writes=True, own_aims=4),
+    Row("launching: UpdateItem end", writes=True, own_aims=4),
+    Row("launching: ListTasks", eventual=True, own_aims=4),
+    Row("reconciling: Query RUNNING", eventual=True),
+    Row("reconciling: DescribeTasks", eventual=True),
+    Row("reconciling: GetObject", own_aims=3),
+    Row("reconciling: GetItem", own_aims=3),
+    Row("reconciling: UpdateItem end", writes=True, own_aims=3),
+    Row("reconciling: UpdateItem next attempt", writes=True, own_aims=3),
+    Row("reconciling: UpdateItem stop cause", writes=True, own_aims=3),
+    Row("reconciling: StopTask", writes=True, own_aims=3),
+    Row("events: ReceiveMessage", writes=True, needs="events"),
+    Row("events: DeleteMessageBatch", writes=True, needs="events"),
+    Row("events: ChangeMessageVisibilityBatch", writes=True, needs="events", own_aims=8),
+    Row("events: GetItem", needs="events"),
+    Row("events: GetObject", needs="events", own_aims=3),
+    Row("events: UpdateItem end", writes=True, needs="events", own_aims=3),
+    Row("events: UpdateItem next attempt", writes=True, needs="events", own_aims=3),
+    Row("events: UpdateItem evidence", writes=True, needs="events", own_aims=3),
+    Row("orphans: ListTasks", eventual=True),
+    Row("orphans: DescribeTasks", eventual=True),
+    Row("orphans: BatchGetItem runs"),
+    Row("orphans: GetItem", own_aims=3),
+    Row("orphans: BatchGetItem state"),
+    Row("orphans: BatchGetItem orphans"),
+    Row("orphans: BatchWriteItem orphans", writes=True, own_aims=3),
+    Row("orphans: UpdateItem stop cause", writes=True, own_aims=3),
+    Row("orphans: StopTask", writes=True, own_aims=3),
+    Row("leases: GetItem lease", needs="leases", own_aims=8),
+    Row("leases: PutItem lease take", writes=True, needs="leases", own_aims=8),
+    Row("leases: PutItem lease renew", writes=True, needs="leases", own_aims=8),
+    Row("leases: PutItem lease give back", writes=True, needs="leases", own_aims=8),
+    Row("worker: GetItem"),
+    Row("worker: UpdateItem claim", writes=True),
+    Row("worker: UpdateItem result", writes=True),
+    Row("worker: PutObject", writes=True, own_aims=8),
+    Row("client: PutItem", writes=True),
+    Row("client: GetItem", own_aims=2),
+    Row("client: UpdateItem cancel", writes=True, own_aims=2),
 )
 
 AIMS = 20
@@ -132,22 +155,39 @@ class Matrix:
         return len(REPLICAS) * sum(1 for row in ROWS for _ in cells_of(row))
 
     def lines(self) -> Iterator[str]:
-        """The table: a line a row; in each column how often, with 1/2/3 replicas; a dot where it cannot be."""
-        columns = [
-            (fate, phase) for phase in MOMENTS for fate in Fate if phase in (None, Phase.DELIVERED) or fate is Fate.GOOD
-        ]
-        for phase in (None, Phase.DELIVERED):
-            shown = [column for column in columns if column[1] is phase or (phase and column[1])]
-            title = "the caller lives" if phase is None else "the caller crashes: before, applied, or after the answer"
-            yield f"{title} (calls with 1/2/3 replicas; . cannot be)"
-            yield f"{'':<30}" + "".join(f"{_heading(*column):>19}" for column in shown)
-            for row in ROWS:
-                yield f"{row.name:<30}" + "".join(f"{self._count(row, *column):>19}" for column in shown)
+        """The table: a line a row; in each column how often, with the number of replicas with which it was least often."""
+        live, crash = list(_columns(None)), list(_columns(*Phase))
+        yield "how often at the least, with 1, 2 or 3 replicas; . cannot be"
+        crashes = "the caller crashes: before the call; once it is applied; after the answer, which was"
+        yield f"{'':<{NAME}} {'the caller lives':<{COLUMN * len(live)}} | {crashes}"
+        yield f"{'':<{NAME}} " + " | ".join(
+            "".join(f"{_heading(*each):>{COLUMN}}" for each in part) for part in (live, crash)
+        )
+        for row in ROWS:
+            yield f"{row.name:<{NAME}} " + " | ".join(
+                "".join(f"{self._least(row, *each):>{COLUMN}}" for each in part) for part in (live, crash)
+            )
 
-    def _count(self, row: Row, fate: Fate, phase: Phase | None) -> str:
+    def _least(self, row: Row, fate: Fate, phase: Phase | None) -> str:
         if not_applicable(row, fate, phase):
             return "."
-        return "/".join(str(self.reached[replicas][Cell(row.name, fate, phase)]) for replicas in REPLICAS)
+        return str(min(self.reached[replicas][Cell(row.name, fate, phase)] for replicas in REPLICAS))
+
+
+NAME = max(len(row.name) for row in ROWS)
+COLUMN = 8
+HEADINGS = {
+    Fate.THROTTLED: "throttl",
+    Fate.ERROR_NOT_APPLIED: "500",
+    Fate.ERROR_APPLIED: "500done",
+    Fate.TIMEOUT_NOT_APPLIED: "silent",
+    Fate.TIMEOUT_APPLIED: "sil+done",
+    Fate.APPLIED_LATE: "late",
+}
+
+
+def _columns(*phases: Phase | None) -> Iterator[tuple[Fate, Phase | None]]:
+    return ((fate, phase) for phase in phases for fate in Fate if fate is Fate.GOOD or phase in (None, Phase.DELIVERED))
 
 
 def reasons() -> Iterable[str]:
@@ -157,6 +197,4 @@ def reasons() -> Iterable[str]:
 
 
 def _heading(fate: Fate, phase: Phase | None) -> str:
-    if phase in (Phase.BEFORE, Phase.APPLIED):
-        return phase.value
-    return fate.value.replace("error_", "500_").replace("timeout_", "silence_")
+    return phase.value if phase in (Phase.BEFORE, Phase.APPLIED) else HEADINGS.get(fate, fate.value)

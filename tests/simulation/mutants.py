@@ -1,12 +1,10 @@
 """Each safeguard of the design, removed: the simulation must notice. A safeguard that nothing notices is one that nothing tests.
 
-A mutant replaces attributes of the shipped modules (every module that holds the name) for as long as its `with` lasts.
+Those of the orphan scanner's rules are in `orphan_mutants.py`, those of tries, waits and leases in `retry_mutants.py`.
 """
 
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from dagy_control.errors import Conflict
@@ -26,39 +24,12 @@ from dagy_control.orphans import criteria, mapping
 from dagy_control.orphans.effects import OrphanEffects
 from dagy_control.ports.tasks import Started
 from dagy_control.reconciling.effects import ReconcilingEffects
-from tests.simulation import conduct, scenario
+from tests.simulation import conduct
 from tests.simulation.faults import Fate, Outage
+from tests.simulation.orphan_mutants import ORPHAN_MUTANTS
+from tests.simulation.removing import CALM, Mutant, always, both, policies, replaced, without_criterion
+from tests.simulation.retry_mutants import LATE_ANSWER, NO_CAPACITY, RETRY_MUTANTS
 from tests.simulation.servers import RunsTable
-
-
-@dataclass(frozen=True, slots=True)
-class Mutant:
-    """A safeguard's name, what it is for, and how to remove it."""
-
-    name: str
-    guards: str
-    apply: Callable[[], Any]
-    options: dict[str, Any] = field(default_factory=dict)
-    """What the scenario needs for the safeguard to be needed; without the mutant it must be green too."""
-
-
-@contextmanager
-def replaced(owner: object, name: str, value: object) -> Iterator[None]:
-    """`owner.name` is `value`; a function of a module is replaced wherever another module has imported it."""
-    old = getattr(owner, name)
-    holders = [owner]
-    if callable(old) and not isinstance(owner, type):
-        modules = [
-            module for key, module in sys.modules.items() if key.startswith(("dagy_control", "tests.simulation"))
-        ]
-        holders += [module for module in modules if getattr(module, name, None) is old and module is not owner]
-    for holder in holders:
-        setattr(holder, name, value)
-    try:
-        yield
-    finally:
-        for holder in holders:
-            setattr(holder, name, old)
 
 
 def _without_rule(rules: str, *names: str) -> Callable[[], Any]:
@@ -67,10 +38,6 @@ def _without_rule(rules: str, *names: str) -> Callable[[], Any]:
         return replaced(outcomes, rules, kept)
 
     return apply
-
-
-def _without_criterion(rule: Any) -> Callable[[], Any]:
-    return lambda: replaced(criteria, "RULES", tuple(each for each in criteria.RULES if each is not rule))
 
 
 def _fresh_token() -> Any:
@@ -116,7 +83,7 @@ def _claims(skip: str) -> Callable[[], Any]:
     return lambda: replaced(lifecycle, "claim_attempt", claim)
 
 
-def _definite_always() -> Any:
+def _definitealways() -> Any:
     honest = lifecycle.launch_failed
 
     def failed(run: Any, *args: Any, **kwargs: Any) -> Any:
@@ -169,10 +136,6 @@ def _orphan_without_cause() -> Any:
     return replaced(OrphanEffects, "_record_timeout", recorded)
 
 
-def _policies(name: str, **values: Any) -> Callable[[], Any]:
-    return lambda: replaced(scenario, name, replace(getattr(scenario, name), **values))
-
-
 def _one_scan() -> Any:
     def judged(suspect: Any, limits: Any, now: Any) -> Any:
         return replace(criteria_judge(suspect, limits, now), confirm=False)
@@ -202,10 +165,6 @@ def _user_pays() -> Any:
         return Budget.USER if run.attempt < run.max_attempts + 3 else Budget.NONE
 
     return replaced(failures, "next_budget", budget)
-
-
-def _always(*_: Any) -> bool:
-    return True
 
 
 def _relaunch_lost() -> Any:
@@ -244,15 +203,6 @@ def _terminal_forgotten() -> Any:
         )
 
     return both(replaced(lifecycle, "_change", change), replaced(lifecycle, "request_cancel", request))
-
-
-@contextmanager
-def both(*contexts: Any) -> Iterator[None]:
-    """All of them at once."""
-    with ExitStack() as stack:
-        for context in contexts:
-            stack.enter_context(context)
-        yield
 
 
 def _cancel_replays() -> Any:
@@ -370,10 +320,9 @@ def _infrastructure_unbounded() -> Any:
 
 
 def _always_held() -> Any:
-    return replaced(KeptLease, "held", property(_always))
+    return replaced(KeptLease, "held", property(always))
 
 
-CALM: dict[str, Any] = {"chaos": False, "fault_rate": 0.0, "aims": 0, "acts": (), "cancels": 0.0}
 EVENTS_ONLY: dict[str, Any] = {
     "without": frozenset({"reconciling"}),
     "events_kept": True,
@@ -381,17 +330,6 @@ EVENTS_ONLY: dict[str, Any] = {
     "acts": (),
     "cancels": 0.0,
 }
-NO_CAPACITY: dict[str, Any] = {"acts": tuple((60.0 * minute, "no_capacity") for minute in range(1, 100))}
-LATE_ANSWER: dict[str, Any] = {
-    "burst": True,
-    "acts": (),
-    "outages": (
-        Outage(0, 3250, Fate.TIMEOUT_NOT_APPLIED, ("RunTask",)),
-        Outage(3250, 3500, Fate.TIMEOUT_APPLIED, ("RunTask",)),
-    ),
-}
-"""The last send of a token is the first to reach ECS, and its answer is lost."""
-
 NO_CAPACITY_AND_NO_ANSWER: dict[str, Any] = {
     **CALM,
     "burst": True,
@@ -432,11 +370,11 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant("claim_checks_arn", "a surplus task is refused", _claims("arn")),
     Mutant("claim_checks_cancel", "nothing starts after a cancel", _claims("cancel")),
     Mutant("claim_checks_status", "nothing starts for a run that is over or queued again", _claims("status")),
-    Mutant("unresolved_send", "a failure is definite only if no earlier send is unresolved", _definite_always),
+    Mutant("unresolved_send", "a failure is definite only if no earlier send is unresolved", _definitealways),
     Mutant(
         "replay_only_young",
         "an expired token is never sent again",
-        lambda: replaced(launching, "may_replay", _always),
+        lambda: replaced(launching, "may_replay", always),
     ),
     Mutant("result_checks_cancel", "an acknowledged cancel never ends SUCCEEDED", _result_ignores_cancel),
     Mutant("shutdown_is_a_hint", "ECS says why a worker was told to stop", _shutdown_is_final),
@@ -461,7 +399,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "orphan_cap",
         "so many orphans are more likely a mistake of ours",
-        _policies("ORPHANS", max_stops_per_scan=10**6, max_stop_share=2.0),
+        policies("ORPHANS", max_stops_per_scan=10**6, max_stop_share=2.0),
     ),
     Mutant("orphan_installation", "the tasks of another installation are not ours", _any_installation),
     Mutant("op_id", "a writer knows its own write again", _op_id_each_try),
@@ -485,13 +423,13 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "missing_share",
         "a pass that misses everything looks in the wrong place",
-        _policies("RECONCILING", max_missing_share=2.0),
+        policies("RECONCILING", max_missing_share=2.0),
         WRONG_REGION,
     ),
     Mutant(
         "not_found_grace",
         "a task that ECS does not show yet may still come",
-        _policies("LAUNCHING", not_found_grace_s=0.0),
+        policies("LAUNCHING", not_found_grace_s=0.0),
         LATE_ANSWER,
     ),
     Mutant(
@@ -526,6 +464,8 @@ MUTANTS: tuple[Mutant, ...] = (
         _without_rule("MISSING_RULES", "missing_cancelled"),
         {"with_long_outage": True, "cancels": 1.0},
     ),
-    Mutant("orphan_too_young", "a young task's record may not be written yet", _without_criterion(criteria._too_young)),
-    Mutant("orphan_runtime", "what runs too long is stopped", _without_criterion(criteria._runtime)),
+    Mutant("orphan_too_young", "a young task's record may not be written yet", without_criterion(criteria._too_young)),
+    Mutant("orphan_runtime", "what runs too long is stopped", without_criterion(criteria._runtime)),
+    *ORPHAN_MUTANTS,
+    *RETRY_MUTANTS,
 )

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from tests.simulation import world
 from tests.simulation.arguments import INTERRUPTED, count
 from tests.simulation.invariants import Violation
-from tests.simulation.mutants import MUTANTS, Mutant
+from tests.simulation.mutants import MUTANTS
 from tests.simulation.parallel import spread
+from tests.simulation.removing import Mutant
 
 
 class Broken(Exception):

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from dagy_control.errors import DagyError, Permanent, Transient
 from tests.simulation.faults import NOT_APPLIED, TIMEOUT_S, TIMEOUTS, Cell, Fate, FaultPlan, Phase
+from tests.simulation.purposes import who
 from tests.simulation.sim_loop import Host, SimLoop
 
 T = TypeVar("T")
@@ -33,19 +34,20 @@ EPOCH = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
 @dataclass(eq=False)
 class SimClock:
-    """`kernel.clock.Clock` on virtual time; each host's wall clock is off by `skew_s`."""
+    """`kernel.clock.Clock` on virtual time. Each host's wall clock is off by `skew_s`, its monotonic one runs at `rate`."""
 
     loop: SimLoop
     skew_s: float = 0.0
+    rate: float = 1.0
 
     def now(self) -> datetime:
         return EPOCH + timedelta(seconds=self.loop.time() + self.skew_s)
 
     def monotonic(self) -> float:
-        return self.loop.time()
+        return self.loop.time() * self.rate
 
     async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(max(0.0, seconds))  # noqa: TID251 - on the simulation's own loop
+        await asyncio.sleep(max(0.0, seconds) / self.rate)  # noqa: TID251 - on the simulation's own loop
 
 
 @dataclass(eq=False)
@@ -77,7 +79,7 @@ class Network:
         """
         number = self.numbers[host.name] = self.numbers.get(host.name, 0) + 1
         index, self.calls = self.calls, self.calls + 1
-        row = f"{host.kind} {name}"
+        row = f"{who(host)}: {name}"
         writes = name.startswith(WRITES)
         now_s, eventual = self.loop.time(), aged is not None
         cell = self.plan.befalls(row, host.name, number, index, now_s, eventual=eventual, writes=writes)
@@ -97,7 +99,7 @@ class Network:
             cell = self.plan.miss(cell)
         if isinstance(error, Transient) and error.throttled:
             self.on_throttle(host, name)
-        self.say(f"{host.name} {name}{f': {error}' if error else ''}{_said(cell.fate)}")
+        self.say(f"{host.name} {row}{f': {error}' if error else ''}{_said(cell.fate)}")
         await self._crash_if(host, index, cell, Phase.APPLIED)
         if cell.fate in TIMEOUTS:
             await asyncio.sleep(TIMEOUT_S)  # noqa: TID251 - on the simulation's own loop

@@ -17,6 +17,7 @@ from dagy_control.model.runs import ActiveRun, Run, RunChange, RunGlance, RunSta
 from dagy_control.model.suspicions import Suspicion
 from tests.fakes.runs import glance_of
 from tests.simulation.network import EPOCH, Network, SimClock
+from tests.simulation.purposes import of_change, of_lease, of_request
 from tests.simulation.servers import EventQueue, RunsTable, SmallStores, TaskHistory, index_key
 from tests.simulation.sim_loop import Host
 
@@ -54,7 +55,8 @@ class SimRuns:
 
     async def change(self, change: RunChange, op_id: str) -> Run:
         self.on_access(change.run_id)
-        return await self.net.call(self.host, "UpdateItem", lambda: self.table.change(change, op_id))
+        name = f"UpdateItem {of_change(change)}"
+        return await self.net.call(self.host, name, lambda: self.table.change(change, op_id))
 
     async def active(
         self, status: RunStatus, *, executor: str = "ecs", limit: int | None = None
@@ -89,20 +91,26 @@ class SimRuns:
 
 @dataclass(eq=False)
 class SimEcsClient:
-    """What the shipped `EcsTasks` takes for aiobotocore's client. Errors come as the adapter's translation gives them."""
+    """What the shipped `EcsTasks` takes for aiobotocore's client. Errors come as the adapter's translation gives them.
+
+    `tokens`: those that any daemon has sent. `decoded`: hot answers come as the parser gives them that the daemon installs.
+    """
 
     net: Network
     host: Host
     model: EcsModel
     world_clock: SimClock
     past: TaskHistory
+    tokens: set[str]
     applied: Callable[[str, dict[str, Any], dict[str, Any]], None]
+    decoded: bool = True
 
     async def run_task(self, **request: Any) -> dict[str, Any]:
         return await self._call("RunTask", request)
 
     async def describe_tasks(self, **request: Any) -> dict[str, Any]:
-        return DESCRIBE_TASKS.of(await self._call("DescribeTasks", request))
+        answer = await self._call("DescribeTasks", request)
+        return DESCRIBE_TASKS.of(answer) if self.decoded else answer
 
     async def list_tasks(self, **request: Any) -> dict[str, Any]:
         return await self._call("ListTasks", {"maxResults": LIST_PAGE, **request})
@@ -123,7 +131,8 @@ class SimEcsClient:
             return self.past.answer(operation, request, apply(), lag_s)
 
         eventual = operation in ("DescribeTasks", "ListTasks")
-        return await self.net.call(self.host, operation, apply, aged=aged if eventual else None)
+        name = of_request(operation, request, self.tokens)
+        return await self.net.call(self.host, name, apply, aged=aged if eventual else None)
 
 
 def translated(operation: str, error: EcsError) -> DagyError:
@@ -169,7 +178,8 @@ class SimLeases:
             elif current is None or current.nonce != lease.nonce:
                 raise Conflict(f"lease {lease.lease_name} has changed", current=current)
 
-        await self.net.call(self.host, "PutItem lease", apply)
+        name = f"PutItem lease {of_lease(lease, self.records.get(lease.lease_name))}"
+        await self.net.call(self.host, name, apply)
 
 
 @dataclass(eq=False)

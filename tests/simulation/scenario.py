@@ -2,12 +2,13 @@
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from dagy_control.events.decide import EventPolicy
 from dagy_control.launching.decide import LaunchPolicy
 from dagy_control.launching.request import LaunchTarget
+from dagy_control.model.failures import RetryPolicy
 from dagy_control.model.hashing import hashed_fraction
 from dagy_control.model.resources import TaskSize
 from dagy_control.model.runs import Run, RunStatus, Transition
@@ -36,8 +37,12 @@ TARGET = LaunchTarget(
     default_size=TaskSize(1024, 2048),
 )
 LAUNCHING = LaunchPolicy(target=TARGET)
-RECONCILING = ReconcilePolicy(container_name=CONTAINER, default_cluster=CLUSTER)
-EVENTS = EventPolicy(installation=INSTALLATION, container_name=CONTAINER, wait_s=20)
+RETRY = RetryPolicy(
+    retry_delay_s=30.0,
+    profiles={"small": TaskSize(1024, 2048), "medium": TaskSize(1024, 4096), "large": TaskSize(2048, 8192)},
+)
+RECONCILING = ReconcilePolicy(container_name=CONTAINER, default_cluster=CLUSTER, retry=RETRY)
+EVENTS = EventPolicy(installation=INSTALLATION, container_name=CONTAINER, wait_s=20, retry=RETRY)
 TRAINING = StateTable(
     name="retraining",
     table="RETRAINING",
@@ -51,11 +56,17 @@ TRAINING = StateTable(
 QUIET_WITHIN_S = 1.5 * HOUR_S
 """A run that was just sent when faults cease may take the token's life and the grace, 65 minutes, to be given up and tried again."""
 
+ORPHAN_LIFE_S = 2400.0
+"""Of a task that has become an orphan while nothing goes wrong: two scans and one that saw the past, the grace, the stop."""
+
+DRIFTING = (0.82, 1.2, 1.0)
+"""Rates of the replicas' clocks: as far apart as leases allow for (one 1.5 times as fast as another)."""
+
 MAX_STOPS_PER_SCAN = 25
 ORPHANS = OrphanPolicy(
     cluster=CLUSTER,
     environment="simulation",
-    criteria=Criteria(installation=INSTALLATION, state_tables=(TRAINING,), max_runtime_hours=1.0),
+    criteria=Criteria(installation=INSTALLATION, state_tables=(TRAINING,)),
     dry_run=False,
     max_stops_per_scan=MAX_STOPS_PER_SCAN,
 )
@@ -79,6 +90,9 @@ class Scenario:
     `QUIET_WITHIN_S` after the calm unless said. `replay`: the command that plays it again.
     `with_earlier_version`: half of the replicas begin as an earlier version of the product.
     `events_kept`: no event is lost or late. `rest_s`: for how long nothing may be written at the end.
+    `max_runtime_hours`: what the orphan scanner takes for too long. `orphans_gone_from_s`: from when on no orphan may live for
+    longer than `ORPHAN_LIFE_S`; from the calm on unless said. `clock_rates`: how fast the clocks of the replicas run.
+    `at_most`: how many runs, at the end, may have this status or failure class.
     """
 
     seed: int
@@ -102,19 +116,29 @@ class Scenario:
     with_long_outage: bool = False
     with_earlier_version: bool = False
     with_trainer: bool = True
+    max_runtime_hours: float = 0.6
+    orphans_gone_from_s: float | None = None
+    clock_rates: tuple[float, ...] = (1.0,)
+    at_most: tuple[tuple[str, int], ...] = ()
     strange_s: float = 2000.0
     outages: tuple[Outage, ...] = ()
     plan: FaultPlan | None = None
     replay: str = ""
+
+    def orphan_policy(self) -> OrphanPolicy:
+        """The scanner's policy, with this scenario's limit of a task's runtime."""
+        return replace(ORPHANS, criteria=replace(ORPHANS.criteria, max_runtime_hours=self.max_runtime_hours))
 
     def fault_plan(self) -> FaultPlan:
         """The faults of the seed, unless given."""
         if self.plan is not None:
             return self.plan
         plan = FaultPlan(seed=self.seed, rate=self.fault_rate, calm_from_s=self.calm_from_s)
-        plan.weather = tuple(Weather)[int(plan.draw("weather") * len(Weather))]
+        if self.fault_rate > 0:
+            plan.weather = tuple(Weather)[int(plan.draw("weather") * len(Weather))]
         plan.outages = (*self.outages, *(self._outages(plan) if self.chaos else ()))
-        plan.aims = aims(plan, count=self.aims, with_events=self.with_events, with_leases=self.with_leases)
+        if self.aims > 0:
+            plan.aims = aims(plan, count=self.aims, with_events=self.with_events, with_leases=self.with_leases)
         return plan
 
     def _outages(self, plan: FaultPlan) -> Iterator[Outage]:
@@ -132,21 +156,27 @@ class Scenario:
             yield Outage(begin_s + 90, begin_s + OUTAGE_S, workers=False)
 
 
+STRANGERS = ((1000.0, "strangers"),)
+HAND_OVERS = ((900.0, "drain_holder"), (2000.0, "crash_holder"), (3100.0, "drain_holder"), (4200.0, "drain_holder"))
+
+
 def mixed(seed: int) -> Scenario:
     """The scenario of a seed: one to three replicas; each of its other traits drawn apart, so that all of them meet."""
 
     def is_so(trait: str, share: float) -> bool:
         return hashed_fraction(seed, trait) < share
 
+    with_leases = is_so("leases", 0.3)
     return Scenario(
         seed=seed,
         replicas=1 + seed % 3,
         with_events=not is_so("without events", 0.3),
-        with_leases=is_so("leases", 0.3),
+        with_leases=with_leases,
+        clock_rates=DRIFTING if with_leases else (1.0,),
         shuffled=is_so("shuffled", 0.5),
         with_earlier_version=is_so("earlier version", 0.2),
         with_long_outage=is_so("long outage", 0.2),
-        acts=((1000.0, "strangers"),) if is_so("strangers", 0.12) else (),
+        acts=(*(STRANGERS if is_so("strangers", 0.12) else ()), *(HAND_OVERS if with_leases else ())),
         replay=f"python -m tests.simulation --seed {seed} --trace",
     )
 

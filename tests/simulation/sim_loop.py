@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import contextvars
 import heapq
+import sys
 from asyncio import events
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor
@@ -90,9 +91,7 @@ class SimLoop(asyncio.SelectorEventLoop):
                 handle._run()
 
     @override
-    def run_in_executor(
-        self, executor: Executor | None, func: Callable[[*Ts], object], *args: *Ts
-    ) -> NoReturn:
+    def run_in_executor(self, executor: Executor | None, func: Callable[[*Ts], object], *args: *Ts) -> NoReturn:
         raise AssertionError("nothing in the simulation may leave the event loop")
 
     @override
@@ -163,13 +162,19 @@ class SimLoop(asyncio.SelectorEventLoop):
     def bury(self) -> None:
         """At the end, when nobody looks any more: let go of everything that is suspended, whatever its `finally` may try."""
         self._over = True
-        for task in asyncio.all_tasks(self):
-            task._log_destroy_pending = False  # type: ignore[attr-defined] # what asyncio itself sets for tasks it gives up
-            coroutine = task.get_coro()
-            if coroutine is not None:
-                with contextlib.suppress(BaseException):
-                    coroutine.close()
-        self._graveyard.clear()
+        heard, sys.unraisablehook = sys.unraisablehook, _unheard
+        try:
+            for task in asyncio.all_tasks(self):
+                task._log_destroy_pending = False  # type: ignore[attr-defined] # what asyncio itself sets for tasks it gives up
+                coroutine = task.get_coro()
+                if coroutine is not None:
+                    with contextlib.suppress(BaseException):
+                        coroutine.close()
+            self._graveyard.clear()
+            self._timers.clear()
+            self._ready.clear()  # type: ignore[attr-defined] # the loop's own queue
+        finally:
+            sys.unraisablehook = heard
 
     @override
     async def shutdown_asyncgens(self) -> None:
@@ -180,6 +185,10 @@ def _host_of(context: contextvars.Context | None) -> Host | None:
     if context is None:
         return HOST.get()
     return context.get(HOST)
+
+
+def _unheard(_: "sys.UnraisableHookArgs") -> None:
+    """What a suspended generator cries when it is let go of outside of the context that it was made in."""
 
 
 def _nothing() -> None:

@@ -7,7 +7,7 @@ from dagy_control.launching.breaker import Breaker, Claims
 from dagy_control.model.runs import FailureClass
 from tests.simulation.faults import Fate, Outage
 from tests.simulation.invariants import Violation
-from tests.simulation.mutants import CALM, replaced
+from tests.simulation.removing import CALM, replaced
 from tests.simulation.scenario import Report
 from tests.simulation.world import play
 

@@ -15,9 +15,10 @@ import pytest
 
 from tests.simulation.crash_points import SCENES, Shot, single
 from tests.simulation.faults import Phase
-from tests.simulation.mutants import CALM, MUTANTS
+from tests.simulation.mutants import MUTANTS
 from tests.simulation.mutation_gate import first_seed_that_notices
-from tests.simulation.scenario import Report, mixed
+from tests.simulation.removing import CALM
+from tests.simulation.scenario import STRANGERS, Report, Scenario, mixed
 from tests.simulation.world import play
 
 SEEDS = (0, 2, 3, 4, 7, 9, 10, 11, 14, 15, 18, 19, 20)
@@ -48,12 +49,24 @@ def test_no_seed_violates_an_invariant(seed: int) -> None:
 
 
 def test_every_two_traits_of_a_scenario_meet_within_two_hundred_seeds() -> None:
-    traits = ("with_leases", "with_events", "shuffled", "with_earlier_version", "with_long_outage", "acts", "replicas")
+    traits = (
+        "with_leases",
+        "with_events",
+        "shuffled",
+        "with_earlier_version",
+        "with_long_outage",
+        "strangers",
+        "replicas",
+    )
     scenarios = [mixed(seed) for seed in range(200)]
+
+    def has(scenario: Scenario, trait: str) -> bool:
+        return set(STRANGERS) <= set(scenario.acts) if trait == "strangers" else bool(getattr(scenario, trait))
+
     for one, other in combinations(traits, 2):
-        met = {(bool(getattr(each, one)), bool(getattr(each, other))) for each in scenarios if other != "replicas"}
+        met = {(has(each, one), has(each, other)) for each in scenarios if other != "replicas"}
         assert other == "replicas" or len(met) == 4, (one, other)
-        counts = {(bool(getattr(each, one)), each.replicas) for each in scenarios}
+        counts = {(has(each, one), each.replicas) for each in scenarios}
         assert len(counts) == 6
 
 

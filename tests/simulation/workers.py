@@ -14,7 +14,7 @@ from dagy_control.model.outcomes import EXIT_CLAIM_REFUSED, SHUTDOWN_MESSAGE
 from dagy_control.model.runs import FailureClass, ResultStatus, Run, WorkerResult
 from dagy_control.worker.claim import claim
 from dagy_control.worker.result import commit
-from tests.simulation.conduct import Conduct
+from tests.simulation.conduct import GREEDY_MIB, LATE_S, Conduct
 from tests.simulation.faults import Weather
 from tests.simulation.ports import SimRuns, SimStores
 from tests.simulation.sim_loop import Host
@@ -29,6 +29,7 @@ OUT_OF_MEMORY = "OutOfMemoryError: Container killed due to memory usage"
 class _Container:
     host: Host
     conduct: Conduct
+    since_s: float
     terminated: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -49,6 +50,10 @@ class SimAgent:
         container = self.containers.get(arn)
         return container is not None and container.host.alive
 
+    def running_since_s(self, arn: str) -> float:
+        """When the task's container was started."""
+        return self.containers[arn].since_s
+
     def start(self, effect: StartContainer) -> None:
         """Start a container, or fail to."""
         arn = effect.task_arn
@@ -58,7 +63,7 @@ class SimAgent:
             self.model.container_failed_to_start(arn, "CannotPullContainerError: pull image manifest", self.clock.now())
             return
         host = Host(f"worker-{arn.rsplit('/', 1)[1][:6]}")
-        container = self.containers[arn] = _Container(host, conduct)
+        container = self.containers[arn] = _Container(host, conduct, self.net.loop.time())
         self.model.container_started(arn, self.clock.now())
         ours = "DAGY_RUN_ID" in effect.environment
         self.net.loop.start(host, self._work(effect, container) if ours else self._strange(container, arn), "main")
@@ -104,8 +109,11 @@ class SimAgent:
         plan, arn, host = self.net.plan, effect.task_arn, container.host
         share = 0.3 if plan.weather is Weather.LAUNCHES else 0.08
         slowly = plan.draw("boots slowly", arn) < share and self._world.scenario.chaos and not self._world.is_calm()
-        slow_s = 4000 * plan.draw("slow boot", arn) if slowly else 0.0
+        slow_s = 4000 * plan.draw("slow boot", arn) if slowly else LATE_S * (container.conduct is Conduct.LATE)
         await self.clock.sleep(1 + 10 * plan.draw("boot", arn) + slow_s)
+        if container.conduct is Conduct.STUCK:
+            await self._until_terminated(container, self._world.scenario.strange_s)
+            return 143, ""
         runs = SimRuns(self.net, host, self._world.table, on_access=lambda run_id: self._accessed(arn, run_id))
         numbers = iter(range(1_000_000))
         writer = RecordWriter(runs, self.clock, lambda: f"{host.name}-{next(numbers)}")
@@ -123,7 +131,10 @@ class SimAgent:
         if await self._until_terminated(container, work_s):
             await self._commit(claimed, writer, host, ResultStatus.FAILED, FailureClass.SHUTDOWN, SHUTDOWN_MESSAGE)
             return 143, ""
-        return await self._end(container.conduct, claimed, writer, host)
+        conduct = container.conduct
+        if conduct is Conduct.GREEDY:
+            conduct = Conduct.SUCCEED if effect.memory_mib >= GREEDY_MIB else Conduct.OUT_OF_MEMORY
+        return await self._end(conduct, claimed, writer, host)
 
     def _accessed(self, arn: str, run_id: str) -> None:
         self._world.guarded(lambda: self._world.invariants.on_worker_access(arn, run_id))

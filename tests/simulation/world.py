@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -61,8 +61,8 @@ class World:
         self.agent = SimAgent(self)
         self.invariants = Invariants(
             self,
-            max_infra_failures=played.RECONCILING.retry.max_infra_failures,
-            max_launch_tries=played.LAUNCHING.retry.max_launch_tries,
+            retry=played.RETRY,
+            launch_retry=played.LAUNCHING.retry,
             max_stops=played.MAX_STOPS_PER_SCAN,
             installation=played.INSTALLATION,
         )
@@ -207,6 +207,7 @@ class World:
         if self.scenario.chaos:
             start(self.world_host, self.chaos.run(), "chaos")
         start(self.world_host, self.chaos.act_out(self.scenario.acts), "acts")
+        start(self.world_host, self._look_for_orphans(), "orphans looked for")
         await self._until_quiet()
 
     async def _until_quiet(self) -> None:
@@ -226,11 +227,54 @@ class World:
         self._calls_when_quiet = self.net.calls
         for run in self.table.records.values():
             self.invariants.at_the_end(run)
+        self._check_ends()
         before = (self.table.writes, self.stores.writes)
         await asyncio.sleep(self.scenario.rest_s)  # noqa: TID251 - on the simulation's own loop
         self._raise_violation()
         if (self.table.writes, self.stores.writes) != before:
             raise Violation("liveness: something is written at rest")
+
+    def _check_ends(self) -> None:
+        """What the scenario expects of the ends of its runs."""
+        runs = self.table.records.values()
+        ends = Counter(run.status.value for run in runs) + Counter(run.failure_class or "" for run in runs)
+        for end, most in self.scenario.at_most:
+            if ends[end] > most:
+                raise Violation(f"expected: at most {most} runs are {end}, not {ends[end]}")
+
+    async def _look_for_orphans(self) -> None:
+        """Liveness: once nothing goes wrong, no task runs for long that nobody needs."""
+        since: dict[str, float] = {}
+        from_s = self.scenario.orphans_gone_from_s
+        await asyncio.sleep(self.scenario.calm_from_s if from_s is None else from_s)  # noqa: TID251 - on the simulation's own loop
+        while True:
+            now_s = self.loop.time()
+            found = {} if any(map(self.container_alive, self.strangers)) else dict(self._orphans(now_s))
+            since = {arn: since.get(arn, now_s) for arn in found}
+            old = next((arn for arn, seen_s in since.items() if now_s - seen_s > played.ORPHAN_LIFE_S), None)
+            if old is not None:
+                raise Violation(f"liveness: {old} has run for {now_s - since[old]:.0f} s though {found[old]}")
+            await asyncio.sleep(60)  # noqa: TID251 - on the simulation's own loop
+
+    def _orphans(self, now_s: float) -> Iterator[tuple[str, str]]:
+        """The tasks that nobody needs, and why."""
+        for arn in filter(self.container_alive, self.model.tasks):
+            run_s = now_s - self.agent.running_since_s(arn)
+            of = self.identity_of(arn)
+            ours = of is not None and of.installation == played.INSTALLATION
+            run = self.table.get(of.run_id) if of is not None else None
+            if arn in self.trainer.made and not self.is_rightful(arn):
+                yield arn, "its model has gone on without it"
+            elif not ours:
+                continue
+            elif of is None or run is None:
+                yield arn, "nobody knows its run"
+            elif run.status.is_terminal:
+                yield arn, "its run is over"
+            elif run.attempt != of.attempt or run.external_id not in (None, arn):
+                yield arn, "its run goes on in another task"
+            elif run_s > self.scenario.max_runtime_hours * played.HOUR_S:
+                yield arn, "it has run for too long"
 
     def _raise_violation(self) -> None:
         if self._violation is not None:
@@ -277,8 +321,12 @@ class World:
             self.guarded(lambda: self.invariants.on_bug(fields["loop"], fields["error"]))
 
     def _failed(self, host: Host, error: BaseException) -> None:
-        if not isinstance(error, Violation):
-            self.guarded(lambda: self.invariants.on_bug(host.name, f"{type(error).__name__}: {error}"))
+        def told() -> None:
+            if isinstance(error, Violation):
+                raise error
+            self.invariants.on_bug(host.name, f"{type(error).__name__}: {error}")
+
+        self.guarded(told)
 
     def _throttled(self, host: Host, call: str) -> None:
         self.guarded(lambda: self.invariants.on_throttle(host.name, call))

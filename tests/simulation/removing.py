@@ -1,0 +1,68 @@
+"""How a safeguard is taken away: a mutant replaces attributes of the shipped modules for as long as its `with` lasts."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from dagy_control.orphans import criteria
+from tests.simulation import scenario
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """A safeguard's name, what it is for, and how to remove it."""
+
+    name: str
+    guards: str
+    apply: Callable[[], Any]
+    options: dict[str, Any] = field(default_factory=dict)
+    """What the scenario needs for the safeguard to be needed; without the mutant it must be green too."""
+
+
+@contextmanager
+def replaced(owner: object, name: str, value: object) -> Iterator[None]:
+    """`owner.name` is `value`; a function of a module is replaced wherever another module has imported it."""
+    old = getattr(owner, name)
+    holders = [owner]
+    if callable(old) and not isinstance(owner, type):
+        modules = [
+            module for key, module in sys.modules.items() if key.startswith(("dagy_control", "tests.simulation"))
+        ]
+        holders += [module for module in modules if getattr(module, name, None) is old and module is not owner]
+    for holder in holders:
+        setattr(holder, name, value)
+    try:
+        yield
+    finally:
+        for holder in holders:
+            setattr(holder, name, old)
+
+
+def without_criterion(rule: Any) -> Callable[[], Any]:
+    """The orphan scanner without one of its rules."""
+    return lambda: replaced(criteria, "RULES", tuple(each for each in criteria.RULES if each is not rule))
+
+
+def policies(name: str, **values: Any) -> Callable[[], Any]:
+    """One of the scenario's policies with other values."""
+    return lambda: replaced(scenario, name, replace(getattr(scenario, name), **values))
+
+
+def always(*_: Any) -> bool:
+    """Yes, whatever is asked."""
+    return True
+
+
+@contextmanager
+def both(*contexts: Any) -> Iterator[None]:
+    """All of them at once."""
+    with ExitStack() as stack:
+        for context in contexts:
+            stack.enter_context(context)
+        yield
+
+
+CALM: dict[str, Any] = {"chaos": False, "fault_rate": 0.0, "aims": 0, "acts": (), "cancels": 0.0}
+"""Nothing goes wrong but what a scenario orders."""

@@ -1,0 +1,195 @@
+"""What is tried again, when, where, with what and how often; and the leases' times: each safeguard taken away."""
+
+from dataclasses import replace
+from typing import Any
+
+from dagy_control.launching import breaker, loop, request
+from dagy_control.launching import decide as launching
+from dagy_control.launching.breaker import Breaker, BreakerPolicy, Claims
+from dagy_control.launching.effects import LaunchingEffects
+from dagy_control.model import failures, hashing, leases, lifecycle
+from dagy_control.model.runs import FailureClass, RunStatus
+from tests.simulation.conduct import Conduct
+from tests.simulation.faults import Fate, Outage
+from tests.simulation.removing import CALM, Mutant, policies, replaced
+from tests.simulation.scenario import DRIFTING
+
+
+def _unrenewed() -> Any:
+    """A token is sent again, and its intent stays as it was."""
+
+    async def replay(effects: Any, run_id: str, policy: Any, tick: Any) -> str:
+        run = await effects._runs.get(run_id)
+        if run is None or run.status is not RunStatus.LAUNCHING or not launching.may_replay(run, policy, tick.now):
+            return "stale"
+        sent: str = await effects._send(run, policy)
+        return sent
+
+    return replaced(LaunchingEffects, "_replay", replay)
+
+
+def _unrenewed_time() -> Any:
+    """The intent is renewed, but for the time of sending."""
+    honest = lifecycle.renew_send
+
+    def renew(run: Any, **told: Any) -> Any:
+        change = honest(run, **told)
+        return replace(change, fields={**change.fields, "launch_sent_at": run.launch_sent_at})
+
+    return replaced(lifecycle, "renew_send", renew)
+
+
+def _requeued_without(name: str) -> Any:
+    def apply() -> Any:
+        honest = lifecycle._requeue
+
+        def requeue(run: Any, **values: Any) -> Any:
+            if "attempt" in values:
+                values.pop(name)
+            return honest(run, **values)
+
+        return replaced(lifecycle, "_requeue", requeue)
+
+    return apply
+
+
+def _no_wait() -> Any:
+    def jittered(*_: Any) -> float:
+        return 0.0
+
+    return replaced(hashing, "jittered", jittered)
+
+
+def _before_its_time() -> Any:
+    honest = launching.decide
+
+    def decide(snapshot: Any, policy: Any, now: Any) -> Any:
+        queued = [replace(run, not_before=None) for run in snapshot.queued]
+        return honest(replace(snapshot, queued=queued), policy, now)
+
+    return replaced(loop, "decide", decide)
+
+
+def _never_larger() -> Any:
+    def next_size(*_: Any) -> None:
+        return None
+
+    return replaced(failures, "next_size", next_size)
+
+
+def _never_on_demand() -> Any:
+    def shortages(*_: Any) -> int:
+        return 0
+
+    return replaced(request, "shortages", shortages)
+
+
+def _never_probes() -> Any:
+    def allowed(state: Breaker, _now: object) -> Claims:
+        return Claims.NONE if state.is_open else Claims.ALL
+
+    return replaced(breaker, "allowed_claims", allowed)
+
+
+def _never_closes() -> Any:
+    def accepts(*_: Any) -> None:
+        return None
+
+    return replaced(LaunchingEffects, "_target_accepts", accepts)
+
+
+def _probes_at_the_run_s_cost() -> Any:
+    honest = LaunchingEffects._judge_target
+
+    def judge(effects: Any, run: Any, failure: Any, policy: Any) -> Any:
+        honest(effects, run, failure, policy)
+        return failure
+
+    return replaced(LaunchingEffects, "_judge_target", judge)
+
+
+WELL = ((1.0, Conduct.SUCCEED),)
+NONE_FAILS = (("FAILED", 0),)
+SPOT_IS_TAKEN_BACK: dict[str, Any] = {
+    **CALM,
+    "with_earlier_version": False,
+    "conducts": WELL,
+    "acts": tuple((60.0 * minute, "spot_burst") for minute in range(1, 150)),
+    "at_most": NONE_FAILS,
+}
+"""No task on Spot lives for longer than a minute."""
+
+NO_CAPACITY: dict[str, Any] = {"acts": tuple((60.0 * minute, "no_capacity") for minute in range(1, 100))}
+LATE_ANSWER: dict[str, Any] = {
+    "burst": True,
+    "acts": (),
+    "outages": (
+        Outage(0, 3250, Fate.TIMEOUT_NOT_APPLIED, ("RunTask",)),
+        Outage(3250, 3500, Fate.TIMEOUT_APPLIED, ("RunTask",)),
+    ),
+}
+"""The last send of a token is the first to reach ECS, and its answer is lost."""
+
+PERMISSION_LOST: dict[str, Any] = {
+    **CALM,
+    "with_earlier_version": False,
+    "replicas": 1,
+    "runs": 60,
+    "burst": True,
+    "conducts": WELL,
+    "outages": (Outage(0, 1500, Fate.DENIED, ("RunTask",)),),
+    "at_most": ((FailureClass.LAUNCH_PERMISSION.value, 4),),
+    "calm_from_s": 1600.0,
+    "give_up_s": 3000.0,
+    "with_trainer": False,
+}
+"""For 25 minutes; three refusals open the breaker. All are launched soon after: at one a tick it would take half an hour longer."""
+
+CLOCKS_DRIFT: dict[str, Any] = {
+    **CALM,
+    "with_earlier_version": False,
+    "with_leases": True,
+    "replicas": 2,
+    "clock_rates": DRIFTING,
+    "outages": tuple(Outage(at_s, at_s + 300.0, calls=("PutItem lease renew",)) for at_s in range(300, 7000, 600)),
+}
+"""One clock is nearly 1.5 times as fast as the other, and now and then no lease can be renewed."""
+
+RETRY_MUTANTS: tuple[Mutant, ...] = (
+    Mutant("intent_renewed", "a token that is sent again is on record as sent again", _unrenewed),
+    Mutant("send_time_renewed", "the wait for a task begins with the last send", _unrenewed_time, LATE_ANSWER),
+    Mutant("retry_waits", "what failed is not tried again at once", _no_wait),
+    Mutant("not_before", "what is to wait waits", _before_its_time),
+    Mutant(
+        "infra_counted_apart", "the infrastructure's failures are not the user's", _requeued_without("infra_failures")
+    ),
+    Mutant(
+        "tries_counted_apart", "a new attempt has all its launch tries", _requeued_without("launch_try"), NO_CAPACITY
+    ),
+    Mutant(
+        "spot_fallback", "what Spot takes back again and again goes on-demand", _never_on_demand, SPOT_IS_TAKEN_BACK
+    ),
+    Mutant(
+        "next_profile",
+        "what ran out of memory gets more",
+        _never_larger,
+        {**CALM, "with_earlier_version": False, "conducts": ((1.0, Conduct.GREEDY),), "at_most": NONE_FAILS},
+    ),
+    Mutant(
+        "breaker_opens",
+        "a lost permission does not cost every run in the queue",
+        policies("LAUNCHING", breaker=BreakerPolicy(refusals=10**6)),
+        PERMISSION_LOST,
+    ),
+    Mutant("breaker_probes", "an open breaker tries whether the target accepts again", _never_probes, PERMISSION_LOST),
+    Mutant("breaker_closes", "a probe that is accepted closes it", _never_closes, PERMISSION_LOST),
+    Mutant(
+        "breaker_holds", "a probe that is refused costs its run nothing", _probes_at_the_run_s_cost, PERMISSION_LOST
+    ),
+    Mutant(
+        "lease_two_thirds",
+        "a holder stops acting before any other's clock may have run its lease out",
+        lambda: replaced(leases, "ACT_PART", 1.0),
+        CLOCKS_DRIFT,
+    ),
+)
