@@ -69,7 +69,7 @@ async def test_a_killed_worker_becomes_a_failed_record(world: DemoWorld, setting
     evidence: Mapping[str, object] = run.evidence or {}
     assert evidence["task_arn"] == run.external_id
     figures = [json.loads(line) for line in daemon.log.read_text().splitlines() if line.startswith('{"_aws"')]
-    assert sum(line["RunsFailed"] for line in figures) == 1, "the last line is written when the daemon drains"
+    assert sum(line.get("RunsFailed", 0) for line in figures) == 1, "the last line is written when the daemon drains"
 
 
 async def test_by_hand_a_run_whose_task_is_long_gone_is_repaired_and_a_second_call_changes_nothing(
