@@ -77,8 +77,12 @@ def own_process_state() -> Iterator[None]:
 
 
 def as_in_the_process() -> None:
-    """Log as `dagy-worker` does. In the test itself: a fixture's standard output is another one."""
+    """Log as `dagy-worker` does. In the test itself: a fixture's standard output is another one.
+
+    But no logger may keep what it is told here: the modules' own loggers outlive the test.
+    """
     configure_logging(level="INFO", finish=Redactor(()).process)
+    structlog.configure(**{**structlog.get_config(), "cache_logger_on_first_use": False})
 
 
 async def lines_of(capsys: pytest.CaptureFixture[str], *functions: str, **run: Any) -> list[Line]:
