@@ -65,6 +65,7 @@ class World:
             launch_retry=played.LAUNCHING.retry,
             max_stops=played.MAX_STOPS_PER_SCAN,
             installation=played.INSTALLATION,
+            claims_wait=not scenario.with_earlier_version,
         )
         self.sometimes: Counter[str] = Counter()
         self.woken = asyncio.Event()
