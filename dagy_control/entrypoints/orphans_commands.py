@@ -55,10 +55,10 @@ def scan(
         asked = _asked(dry_run, max_runtime_hours, document)
         settings = read_settings(config)
         told.environment = settings.environment
+        if not settings.ecs.cluster_arn:
+            raise Permanent("the scanner needs ecs.cluster_arn (ECS_CLUSTER or DAGY_ECS_CLUSTER_ARN)")
 
         async def work(ports: Ports) -> dict[str, Any]:
-            if not settings.ecs.cluster_arn:
-                raise Permanent("the scanner needs ecs.cluster_arn (ECS_CLUSTER or DAGY_ECS_CLUSTER_ARN)")
             loop = orphan_loop(settings, ports, CollectorRegistry())
             tick = Tick(now=ports.clock.now(), drain=Drain())
             return await loop.scan(tick, policy=asked.applied(loop.policy), alert=True)

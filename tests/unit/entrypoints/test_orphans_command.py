@@ -61,8 +61,10 @@ def test_bad_input_without_json_is_a_sentence() -> None:
 
 
 def test_a_missing_cluster_and_a_bad_variable_are_told_in_the_documented_form(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AWS_REGION", raising=False)
+    monkeypatch.delenv("AWS_DEFAULT_REGION", raising=False)
     document = refused()
-    assert "ECS_CLUSTER" in document["error"]
+    assert "ECS_CLUSTER" in document["error"], "before anything is opened"
     assert document["environment"] == "dev"
     monkeypatch.setenv("MAX_TASK_RUNTIME_HOURS", "soon")
     assert "MAX_TASK_RUNTIME_HOURS" in refused()["error"]
