@@ -1,4 +1,4 @@
-"""`dagy-control flows`: register a flow from its source, list what is registered."""
+"""`dagy-control flows`: build a flow's artifact, register it, list what is registered."""
 
 import importlib
 import json
@@ -20,7 +20,32 @@ from dagy_control.requests.registration import register_flow
 from dagy_control.sdk.artifact import Artifact, build_artifact
 from dagy_control.sdk.flow import Flow
 
-app = typer.Typer(name="flows", help="Register flows, and see what is registered.", no_args_is_help=True)
+app = typer.Typer(name="flows", help="Build and register flows, and see what is registered.", no_args_is_help=True)
+
+
+@app.command("build")
+def build_only(
+    target: Annotated[str, typer.Argument(help="MODULE:FLOW, importable from the source folder.")],
+    source: Annotated[
+        Path, typer.Option(help="The folder that holds the flow's top-level package or module.")
+    ] = Path(),
+    output: Annotated[
+        Path | None, typer.Option(help="Write the artifact (a ZIP) here; without it, nothing is written.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Build the flow's artifact and say what is in it: no cloud is asked. With --json, print the flow as data."""
+    with errors_as_sentences():
+        artifact = build(target, source)
+        if output is not None:
+            _write(output, artifact.data)
+    spec = artifact.spec
+    if as_json:
+        print(spec.to_json())
+        return
+    print(
+        f"built {spec.name} {spec.version}: {len(spec.tasks)} tasks, {len(artifact.data):,} bytes, sha256 {artifact.sha256}"
+    )
 
 
 @app.command()
@@ -105,6 +130,13 @@ def build(target: str, source: Path) -> Artifact:
         raise RequestRefused(
             "target", f"flow {attribute!r} of {module_name} cannot be built: {_told(error)}"
         ) from error
+
+
+def _write(output: Path, data: bytes) -> None:
+    try:
+        output.write_bytes(data)
+    except OSError as error:
+        raise RequestRefused("output", f"{output} cannot be written: {error.strerror}") from error
 
 
 def _told(error: BaseException) -> str:

@@ -4,6 +4,7 @@ May touch: the author's functions, source files for an artifact, the engine for 
 uploading an artifact and registering a flow belong to `requests`.
 """
 
+from dagy_control.flow_engine.hooks import TaskEvent
 from dagy_control.sdk.artifact import Artifact, ArtifactError, build_artifact
 from dagy_control.sdk.building import FlowBuildError, TaskOutput
 from dagy_control.sdk.flow import Flow, FlowRunError, flow
@@ -17,6 +18,7 @@ __all__ = [
     "FlowBuildError",
     "FlowRunError",
     "Task",
+    "TaskEvent",
     "TaskOptions",
     "TaskOutput",
     "build_artifact",
