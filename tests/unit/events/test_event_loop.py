@@ -349,6 +349,7 @@ async def test_an_event_that_fails_again_and_again(error: Exception, dead: int) 
 @pytest.mark.parametrize("error", [Permanent("AWS.SimpleQueueService.NonExistentQueue"), Transient("no answer")])
 async def test_a_queue_that_cannot_be_read_is_shown_and_tried_again_by_itself(error: Exception) -> None:
     world = World(running())
+    await world.tick()
     world.queue.put(stopped(world.run))
     world.queue.next_error("receive", error, times=2)
     for _ in range(2):

@@ -26,6 +26,7 @@ from dagy_control.reconciling.sightings import MissingSightings
 from tests.builders import ARN, CLUSTER, WORKER, result, running, stopped, task_of, tick_at, writer_of
 from tests.fakes.clock import VirtualClock
 from tests.fakes.flows import FakeResults
+from tests.fakes.permit import FakePermit
 from tests.fakes.runs import FakeRuns
 from tests.fakes.tasks import FakeTasks
 
@@ -290,6 +291,28 @@ def test_sightings_forget_what_is_seen_relaunched_or_not_due_any_more_and_are_bo
     assert sightings.missed(gone) == 1, "a whole turn did not miss it"
 
 
+async def test_a_task_that_was_seen_in_a_pass_that_failed_later_is_not_missed_twice_in_a_row() -> None:
+    runs = many(150)
+    world = World(runs, [task_of(run) for run in runs[1:]], describe_concurrency=1)
+    described = world.tasks.describe
+
+    async def fails_in_the_end(*args: Any, **kwargs: Any) -> Described:
+        if any(runs[0].external_id in arns for _, arns in world.tasks.described):
+            raise Transient("no")
+        return await described(*args, **kwargs)
+
+    await world.reconcile()
+    world.tasks.described.clear()
+    world.tasks.add(task_of(runs[0]))
+    world.tasks.describe = fails_in_the_end  # type: ignore[method-assign]  # from the call after the one that shows it
+    with pytest.raises(Transient):
+        await world.reconcile()
+    world.tasks.describe = described  # type: ignore[method-assign]  # as it was
+    world.tasks.forget(str(runs[0].external_id))
+    await world.reconcile()
+    assert world.ended() == 0
+
+
 # Pace.
 
 
@@ -303,6 +326,21 @@ async def test_a_small_pass_is_immediate_and_a_large_one_is_spread_over_its_peri
     began = world.clock.monotonic() - 1000
     await world.reconcile()
     assert [at - began for at in world.tasks.at] == [0, 0, 1, 1, 4, 8, 12, 16, 20, 24]
+
+
+async def test_a_lease_that_is_lost_while_the_pass_paces_itself_lets_no_further_call_out() -> None:
+    runs, lease = many(200), FakePermit()
+    world = World(runs, [stopped(run) for run in runs], pace=PacePolicy(burst_calls=1, calls_per_s=0.1))
+
+    async def revoked_soon() -> PassSummary:
+        await world.clock.sleep(5)
+        lease.revoke()
+        return await under_way
+
+    tick = replace(tick_at(world.clock), permit=lease)
+    under_way = asyncio.ensure_future(world.loop.reconcile(tick))  # noqa: TID251 - awaited by `revoked_soon`
+    summary = await world.clock.run(revoked_soon())
+    assert (summary.checked, len(world.tasks.at)) == (100, 1)
 
 
 async def test_a_drain_does_not_wait_for_the_pace() -> None:
