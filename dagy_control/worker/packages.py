@@ -154,23 +154,18 @@ class PackageShelf:
         requirements = top / REQUIREMENTS
         wheels = sorted(top.glob("*.whl"))
         if requirements.is_file():
-            for wheel in wheels:
-                inspect(wheel, scratch, self._policy.limits)
-            await self._run_installer(scratch, site, requirements=requirements)
+            await self._install(scratch, site, wheels=wheels, requirements=requirements)
         elif wheels:
             await self._install(scratch, site, wheels=wheels)
         for wheel in wheels:
             wheel.unlink()
 
-    async def _install(self, scratch: Path, site: Path, *, wheels: list[Path]) -> None:
+    async def _install(
+        self, scratch: Path, site: Path, *, wheels: Sequence[Path], requirements: Path | None = None
+    ) -> None:
         """Wheels are archives too: judged by our own rules before another program opens them."""
         size = sum(entry.size for wheel in wheels for entry in inspect(wheel, scratch, self._policy.limits))
         require_room(scratch, 2 * size)  # uv unpacks, then copies
-        await self._run_installer(scratch, site, wheels=wheels)
-
-    async def _run_installer(
-        self, scratch: Path, site: Path, *, wheels: Sequence[Path] = (), requirements: Path | None = None
-    ) -> None:
         policy = self._policy.install
         arguments = install_arguments(policy, site, wheels=wheels, requirements=requirements)
         await install(policy, arguments, self._clock, scratch)

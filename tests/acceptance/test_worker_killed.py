@@ -22,13 +22,17 @@ from tests.hostile_archives import a_zip
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(300)]
 
+WORKER = """\
+allow_network_installs = true
+result_write_timeout_s = 10
+"""
 MANY = {f"data/{number}.py": b"x = 1\n" for number in range(9_900)}
 """An artifact that takes a while to unpack."""
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def cloud(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[HeldCloud]:
-    async with held_cloud(tmp_path_factory.mktemp("cloud"), worker="allow_network_installs = true") as cloud:
+    async with held_cloud(tmp_path_factory.mktemp("cloud"), worker=WORKER) as cloud:
         folder = {"$param": "folder"}
         task = TaskSpec(key="work", name="work", import_path="phases:work", args=(folder, {"$param": "seconds"}))
         await cloud.register("plain", task)
@@ -146,3 +150,16 @@ async def test_a_result_that_the_table_refuses_for_a_while_is_not_lost(cloud: He
     run = await cloud.ended(queued.run_id)
     assert run.status is RunStatus.SUCCEEDED
     assert cloud.proxy.unmet() == []
+
+
+async def test_a_result_goes_by_s3_when_the_table_stays_dead(cloud: HeldCloud, tmp_path: Path) -> None:
+    """For its worker: the daemon, which reads the object, has a way of its own to the tables."""
+    cloud.proxy.hold = None
+    queued = await cloud.launch(tmp_path, flow_name="plain", seconds=1)
+    arn = await cloud.task_of(queued.run_id)
+    await in_its_task(cloud, tmp_path)
+    cloud.proxy.befall(Fault(FaultKind.REFUSED, "UpdateItem", calls=10_000))
+    run = await cloud.ended(queued.run_id)
+    cloud.proxy.unmet()
+    assert run.status is RunStatus.SUCCEEDED
+    assert "result_delayed" in [line["event_type"] for line in cloud.lines(arn)]

@@ -157,6 +157,8 @@ async def test_a_hostile_wheel_is_refused_before_uv_opens_it(tmp_path: Path) -> 
     assert "may lead outside" in await world.refusal("bare")
     world.add("inside", a_zip((WHEEL, HOSTILE["zip: bomb by ratio"])))
     assert "unpacks to" in await world.refusal("inside")
+    world.add("pinned", a_zip((WHEEL, HOSTILE["zip: symlink"]), ("requirements.txt", b"greeting==1.0\n")))
+    assert "a link" in await world.refusal("pinned")
 
 
 async def test_a_package_that_would_add_nothing_is_refused(tmp_path: Path) -> None:
