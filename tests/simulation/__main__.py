@@ -104,12 +104,13 @@ def main() -> int:
         if total.seeds and not options.digest:
             total.show(time.perf_counter() - began)
         return INTERRUPTED
+    if not options.digest and total.seeds:
+        total.show(time.perf_counter() - began)
     if violations:
         print(f"{violations} of {len(seeds)} seeds violate an invariant")
         return 1
     if options.digest:
         return 0
-    total.show(time.perf_counter() - began)
     gaps = total.gaps()
     if options.seed is None:
         print(*gaps, sep="\n")

@@ -60,7 +60,6 @@ USUAL: dict[str, Any] = {
     "replicas": 2,
     "runs": 3,
     "calm_from_s": 600.0,
-    "rest_s": 60.0,
     "chaos": False,
     "cancels": 0.0,
     "with_trainer": False,

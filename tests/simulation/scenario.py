@@ -89,7 +89,7 @@ class Scenario:
     `with_long_outage`: more than an hour without the control plane. `give_up_s`: when what has not ended never will;
     `QUIET_WITHIN_S` after the calm unless said. `replay`: the command that plays it again.
     `with_earlier_version`: half of the replicas begin as an earlier version of the product.
-    `events_kept`: no event is lost or late. `rest_s`: for how long nothing may be written at the end.
+    `events_kept`: no event is lost or late. `rest_s`: for how long, at the end, nothing may be written: a pass of every loop.
     `max_runtime_hours`: what the orphan scanner takes for too long. `orphans_gone_from_s`: from when on no orphan may live for
     longer than `ORPHAN_LIFE_S`; from the calm on unless said. `clock_rates`: how fast the clocks of the replicas run.
     `at_most`: how many runs, at the end, may have this status or failure class.

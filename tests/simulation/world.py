@@ -229,11 +229,11 @@ class World:
         for run in self.table.records.values():
             self.invariants.at_the_end(run)
         self._check_ends()
-        before = (self.table.writes, self.stores.writes)
+        before = (self.table.writes, self.stores.writes, len(self.model.tasks))
         await asyncio.sleep(self.scenario.rest_s)  # noqa: TID251 - on the simulation's own loop
         self._raise_violation()
-        if (self.table.writes, self.stores.writes) != before:
-            raise Violation("liveness: something is written at rest")
+        if (self.table.writes, self.stores.writes, len(self.model.tasks)) != before:
+            raise Violation("liveness: something is written or launched at rest")
 
     def _check_ends(self) -> None:
         """What the scenario expects of the ends of its runs."""
