@@ -60,6 +60,8 @@ def scan(
 
         async def work(ports: Ports) -> dict[str, Any]:
             loop = orphan_loop(settings, ports, CollectorRegistry())
+            for name in loop.policy.switched_off:
+                print(f"note: the state table '{name}' has no name: tasks with its tag are not judged", file=sys.stderr)
             tick = Tick(now=ports.clock.now(), drain=Drain())
             return await loop.scan(tick, policy=asked.applied(loop.policy), alert=True)
 

@@ -9,10 +9,7 @@ from datetime import datetime, timedelta
 
 from dagy_control.model.alerts import Alert
 from dagy_control.model.tasks import short_id
-from dagy_control.orphans.decide import OrphanPolicy, ScanPlan
-
-NAMED_MAX = 10
-"""Orphans that an alert names."""
+from dagy_control.orphans.decide import NAMED_MAX, OrphanPolicy, ScanPlan
 
 SUBJECT_MAX_CHARACTERS = 99
 """SNS takes subjects "less than 100 characters long" (API Reference, Publish)."""

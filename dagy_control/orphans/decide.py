@@ -10,6 +10,9 @@ from dagy_control.model.runs import TERMINAL, ActiveRun
 from dagy_control.model.suspicions import Suspicion
 from dagy_control.orphans.criteria import Criteria, Judgement, Suspect, Verdict, judge
 
+NAMED_MAX = 10
+"""Tasks that a warning or an alert names; the others are counted."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AlertPolicy:
@@ -57,6 +60,8 @@ class Review:
 
     verdicts: Counter[str] = field(default_factory=Counter)
     findings: list[Finding] = field(default_factory=list)
+    unclear: list[str] = field(default_factory=list)
+    """Tasks whose keep tag is no date, as far as a warning names them."""
 
 
 def review(suspects: Iterable[Suspect], criteria: Criteria, now: datetime, into: Review) -> None:
@@ -65,8 +70,10 @@ def review(suspects: Iterable[Suspect], criteria: Criteria, now: datetime, into:
         judgement = judge(suspect, criteria, now)
         if judgement.verdict is Verdict.ORPHAN:
             into.findings.append(Finding(suspect, judgement))
-        else:
-            into.verdicts[judgement.verdict] += 1
+            continue
+        into.verdicts[judgement.verdict] += 1
+        if judgement.verdict is Verdict.KEEP_UNCLEAR and len(into.unclear) < NAMED_MAX:
+            into.unclear.append(suspect.task.arn)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +106,8 @@ class Orphan:
 class ScanPlan:
     """What to do. `refusal`: why none of the orphans is stopped although it was asked for; empty when there is no such reason.
 
-    `unread`: tasks that could not be judged. `cut`, `problems` and `listed` as in the snapshot.
+    `unread`: tasks that could not be judged. `cut`, `problems` and `listed` as in the snapshot. `unclear`: some of the tasks whose
+    keep tag is no date.
     """
 
     total_running: int
@@ -111,6 +119,7 @@ class ScanPlan:
     cut: str = ""
     problems: tuple[str, ...] = ()
     listed: AbstractSet[str] = frozenset()
+    unclear: tuple[str, ...] = ()
 
     @property
     def unread(self) -> int:
@@ -150,6 +159,7 @@ def decide(snapshot: ScanSnapshot, policy: OrphanPolicy, now: datetime) -> ScanP
         cut=snapshot.cut,
         problems=snapshot.problems,
         listed=snapshot.listed,
+        unclear=tuple(snapshot.review.unclear),
     )
 
 

@@ -184,13 +184,23 @@ class OrphanEffects:
             DagyError,
             TimeoutError,
         ) as error:  # they only make a later scan sure; what this one is sure of can be done
-            _log.warning("suspicions not recorded", suspicions=len(plan.suspicions), error=str(error))
+            _log.warning(
+                "suspicions not recorded",
+                event_type="ORPHAN_SUSPICIONS_LOST",
+                suspicions=len(plan.suspicions),
+                error=str(error),
+            )
         outcomes = await run_bounded(
             plan.stops, lambda orphan: self._stop(orphan, policy), limit=STOPS_IN_FLIGHT, name="orphan stops", stop=stop
         )
         failed = [outcome for outcome in outcomes if outcome.error is not None]
         for outcome in failed:
-            _log.warning("orphan not stopped", task_arn=outcome.item.task_arn, error=str(outcome.error))
+            _log.error(
+                "orphan not stopped",
+                event_type="ORPHAN_NOT_STOPPED",
+                task_arn=outcome.item.task_arn,
+                error=str(outcome.error),
+            )
         return Stops(stopped=sum(1 for outcome in outcomes if outcome.value), failed=len(failed))
 
     async def _stop(self, orphan: Orphan, policy: OrphanPolicy) -> bool:
@@ -200,7 +210,7 @@ class OrphanEffects:
             await self._tasks.stop(policy.cluster, orphan.task_arn, reason=f"Orphan scan: {orphan.reason}")
         except Gone:
             return False
-        _log.warning("orphan stopped", task_arn=orphan.task_arn, reason=orphan.reason)
+        _log.warning("orphan stopped", event_type="ORPHAN_STOPPED", task_arn=orphan.task_arn, reason=orphan.reason)
         return True
 
     async def _record_timeout(self, orphan: Orphan, run_id: str) -> bool:

@@ -10,6 +10,7 @@ from dagy_control.kernel.tasks import within
 from dagy_control.kernel.telemetry import log
 from dagy_control.kernel.ticker import Tick
 from dagy_control.orphans.alerting import Told, about, alert_of, is_due
+from dagy_control.orphans.criteria import Verdict
 from dagy_control.orphans.decide import OrphanPolicy, ScanPlan, ScanSnapshot, decide
 from dagy_control.orphans.effects import OrphanEffects, Stops
 from dagy_control.orphans.metrics import OrphanMetrics
@@ -110,7 +111,7 @@ class OrphanLoop:
             await self._alerts.publish(topic_arn, alert_of(plan, policy, stops.stopped))
         except DagyError as error:
             self._metrics.alerted(sent=False)
-            _log.warning("orphan alert not sent", topic_arn=topic_arn, error=str(error))
+            _log.error("orphan alert not sent", event_type="ORPHAN_ALERT_FAILED", topic_arn=topic_arn, error=str(error))
             return
         self._metrics.alerted(sent=True)
         if alert is None:
@@ -132,7 +133,12 @@ class OrphanLoop:
             return
         self._metrics.handed_over(len(runs))
         if runs:
-            _log.info("runs without a task handed to reconciling", runs=len(runs), some=runs[:10])
+            _log.info(
+                "runs without a task handed to reconciling",
+                event_type="RUNS_WITHOUT_TASK",
+                runs=len(runs),
+                some=runs[:10],
+            )
             self._to_reconciling.give(runs)
 
     def _warn_of_switched_off(self, policy: OrphanPolicy) -> None:
@@ -149,15 +155,35 @@ def _say(plan: ScanPlan, policy: OrphanPolicy, stops: Stops) -> None:
     if plan.refusal:
         _log.error(
             "orphan scan refused to stop",
+            event_type="ORPHAN_STOPS_REFUSED",
             why=plan.refusal,
             remedy="look at the orphans; raise the cap if they are real",
         )
     if plan.cut:
-        _log.error("orphan scan did not see all tasks", why=plan.cut, remedy="raise orphans.scan_timeout_s")
+        _log.error(
+            "orphan scan did not see all tasks",
+            event_type="ORPHAN_SCAN_CUT",
+            why=plan.cut,
+            remedy="raise orphans.scan_timeout_s",
+        )
     if plan.problems:
-        _log.warning("orphan scan could not judge all tasks", tasks=plan.unread, why=list(plan.problems))
+        _log.warning(
+            "orphan scan could not judge all tasks",
+            event_type="ORPHAN_SCAN_PARTIAL",
+            tasks=plan.unread,
+            why=list(plan.problems),
+        )
+    if plan.unclear:
+        _log.warning(
+            "keep tags that are no date; their tasks are kept",
+            event_type="ORPHAN_KEEP_UNCLEAR",
+            tasks=plan.verdicts[Verdict.KEEP_UNCLEAR],
+            some=list(plan.unclear),
+            remedy=f"write {policy.criteria.keep_tag} as 2026-12-31",
+        )
     _log.info(
         "Orphan scan complete",
+        event_type="ORPHAN_SCAN",
         total_running=plan.total_running,
         orphans_found=len(plan.orphans),
         tasks_stopped=stops.stopped,

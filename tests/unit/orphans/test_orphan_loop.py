@@ -421,3 +421,21 @@ async def test_the_documented_figures_of_each_scan_go_to_cloudwatch() -> None:
     world.tasks.next_error("stop", Permanent("AccessDenied"))
     await world.scan()
     assert told == [{"RunningTasksScanned": 3, "OrphanTasksFound": 2, "OrphanTasksStopped": 1}]
+
+
+async def test_a_keep_tag_that_is_no_date_keeps_its_task_and_is_warned_of_by_name(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    world = World(over(), tasks=[task_of(over(), tags={"dagy:keep": "until friday"})])
+    await world.scan()
+    assert world.stopped == []
+    assert world.metric("dagy_orphans_tasks", verdict="keep_unclear") == 1
+    warning = next(line for line in capsys.readouterr().out.splitlines() if "keep tags that are no date" in line)
+    assert f"{ARN}-r1" in warning
+
+
+async def test_state_tables_without_a_name_are_warned_of_once(capsys: pytest.CaptureFixture[str]) -> None:
+    world = World(switched_off=("retraining",))
+    await world.scan()
+    await world.scan()
+    assert capsys.readouterr().out.count("state tables without a name") == 1
