@@ -258,8 +258,9 @@ class _Tar:
             for member in self._members
         ]
         judge(self.entries, limits.unpacked_bytes_max, limits)  # ours first: its words are for people
-        for member in self._members:
-            tarfile.data_filter(member, str(folder))  # and the library's own, for what we have not thought of
+        if hasattr(tarfile, "data_filter"):  # since 3.11.4
+            for member in self._members:
+                tarfile.data_filter(member, str(folder))  # the library's own rules, for what we have not thought of
         file.seek(archive.offset)
         while chunk := file.read(CHUNK_BYTES):
             if chunk.strip(b"\0"):

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from dagy_control.errors import Gone
+from dagy_control.model.dep_packages import DepPackage
 from dagy_control.model.deployments import Deployment
 from dagy_control.model.flows import FlowRecord, FlowSpec, FlowStatus
 from dagy_control.model.leases import Lease
@@ -115,6 +116,10 @@ def deployment(name: str, number: int = 0) -> Deployment:
     return Deployment(org_id=name, deployment_name=f"d{number}", flow_name="etl", updated_at=NOW, cpu=256)
 
 
+def dep_package(name: str) -> DepPackage:
+    return DepPackage(slug=name, package_s3_uri="s3://b/k.zip", sha256="a" * 64, size=7, added_at=NOW)
+
+
 async def five_deployments(ports: Ports, name: str) -> None:
     for number in range(5):
         await ports.deployments.put(deployment(name, number))
@@ -191,6 +196,12 @@ CALLS: Mapping[str, PortCall] = {
         left=lambda ports, name: ports.runs.get(name),
     ),
     "runs.get": PortCall(operation="GetItem", before=a_launching_run, call=lambda ports, name: ports.runs.get(name)),
+    "runs.glance_many": PortCall(
+        operation="BatchGetItem",
+        before=five_runs,
+        call=lambda ports, name: ports.runs.glance_many([run.run_id for run in runs_of(name)] + task_names(name, 100)),
+        after=1,
+    ),
     "runs.active": PortCall(
         operation="Query",
         before=five_runs,
@@ -282,6 +293,22 @@ CALLS: Mapping[str, PortCall] = {
     ),
     "deployments.of_org (a later page)": PortCall(
         operation="Query", before=five_deployments, call=lambda ports, name: ports.deployments.of_org(name), after=1
+    ),
+    "dep_packages.put": PortCall(
+        operation="PutItem",
+        call=lambda ports, name: ports.dep_packages.put(dep_package(name)),
+        left=lambda ports, name: ports.dep_packages.get(name),
+    ),
+    "dep_packages.put (replaced)": PortCall(
+        operation="PutItem",
+        before=lambda ports, name: ports.dep_packages.put(dep_package(name)),
+        call=lambda ports, name: ports.dep_packages.put(replace(dep_package(name), sha256="b" * 64), replace=True),
+        left=lambda ports, name: ports.dep_packages.get(name),
+    ),
+    "dep_packages.get": PortCall(
+        operation="GetItem",
+        before=lambda ports, name: ports.dep_packages.put(dep_package(name)),
+        call=lambda ports, name: ports.dep_packages.get(name),
     ),
     "task_runs.put_many": PortCall(
         operation="BatchWriteItem",

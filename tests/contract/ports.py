@@ -10,6 +10,7 @@ from typing_extensions import override
 from dagy_control.adapters.attributes import to_item
 from dagy_control.adapters.bucket_admin import ensure_bucket
 from dagy_control.adapters.calls import AwsCalls
+from dagy_control.adapters.dynamo_dep_packages import DynamoDepPackages
 from dagy_control.adapters.dynamo_deployments import DynamoDeployments
 from dagy_control.adapters.dynamo_flows import DynamoFlows
 from dagy_control.adapters.dynamo_leases import DynamoLeases
@@ -22,6 +23,7 @@ from dagy_control.adapters.sqs_events import SqsTaskEvents
 from dagy_control.kernel.clock import Clock, SystemClock
 from dagy_control.model.tables import TABLES
 from dagy_control.model.tasks import SeenTask
+from dagy_control.ports.dep_packages import DepPackages
 from dagy_control.ports.deployments import Deployments
 from dagy_control.ports.events import TaskEvents
 from dagy_control.ports.flows import Artifacts, Flows, Results
@@ -29,6 +31,7 @@ from dagy_control.ports.leases import Leases
 from dagy_control.ports.orphans import StateTables, Suspicions
 from dagy_control.ports.runs import TaskRuns
 from tests.contract.conftest import Aws
+from tests.fakes.dep_packages import FakeDepPackages
 from tests.fakes.deployments import FakeDeployments
 from tests.fakes.events import FakeTaskEvents
 from tests.fakes.flows import FakeArtifacts, FakeFlows, FakeResults
@@ -49,6 +52,7 @@ class Ports:
     leases: Leases
     flows: Flows
     deployments: Deployments
+    dep_packages: DepPackages
     task_runs: TaskRuns
     suspicions: Suspicions
     state_tables: StateTables
@@ -111,6 +115,7 @@ def aws_ports(aws: Aws, clients: AwsClients, tables: Tables, queue_url: str, clo
         leases=DynamoLeases(dynamodb, calls, table=tables["leases"]),
         flows=DynamoFlows(dynamodb, calls, table=tables["flows"]),
         deployments=DynamoDeployments(dynamodb, calls, table=tables["deployments"]),
+        dep_packages=DynamoDepPackages(dynamodb, calls, table=tables["dep_packages"]),
         task_runs=DynamoTaskRuns(dynamodb, calls, clock, table=tables["task_runs"]),
         suspicions=DynamoSuspicions(dynamodb, calls, clock, table=tables["orphans"]),
         state_tables=DynamoStateTables(dynamodb, calls, clock),
@@ -143,6 +148,7 @@ def fake_ports() -> Ports:
         leases=FakeLeases(),
         flows=FakeFlows(),
         deployments=FakeDeployments(),
+        dep_packages=FakeDepPackages(),
         task_runs=FakeTaskRuns(),
         suspicions=FakeSuspicions(),
         state_tables=states,
