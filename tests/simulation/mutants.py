@@ -27,7 +27,7 @@ from dagy_control.reconciling.effects import ReconcilingEffects
 from tests.simulation import conduct
 from tests.simulation.faults import Fate, Outage
 from tests.simulation.orphan_mutants import ORPHAN_MUTANTS
-from tests.simulation.removing import CALM, Mutant, always, both, policies, replaced, without_criterion
+from tests.simulation.removing import BURST, CALM, Mutant, always, both, policies, replaced, without_criterion
 from tests.simulation.retry_mutants import LATE_ANSWER, NO_CAPACITY, RETRY_MUTANTS
 from tests.simulation.servers import RunsTable
 
@@ -407,7 +407,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant("cancel_is_not_sent", "RunTask is never replayed for a cancelled run", _cancel_replays),
     Mutant("intent_before_effect", "what is about to be done is on record first", _effect_first),
     Mutant("event_deleted_last", "a message is deleted once its write is durable", _event_deleted_first, EVENTS_ONLY),
-    Mutant("limiter", "calls stay within the account's buckets", _no_limiter, {**CALM, "burst": True, "runs": 150}),
+    Mutant("limiter", "calls stay within the account's buckets", _no_limiter, {**BURST, "runs": 150}),
     Mutant(
         "cancel_beats_s3",
         "a cancel beats a result that only lies in S3",

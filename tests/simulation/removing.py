@@ -8,6 +8,7 @@ from typing import Any
 
 from dagy_control.orphans import criteria
 from tests.simulation import scenario
+from tests.simulation.conduct import Conduct
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,3 +67,5 @@ def both(*contexts: Any) -> Iterator[None]:
 
 CALM: dict[str, Any] = {"chaos": False, "fault_rate": 0.0, "aims": 0, "acts": (), "cancels": 0.0}
 """Nothing goes wrong but what a scenario orders."""
+BURST: dict[str, Any] = {**CALM, "burst": True, "conducts": ((1.0, Conduct.SUCCEED),)}
+"""All runs are there from the start, and all of them succeed: were a twentieth to hang, they would be half of what runs at last."""

@@ -17,7 +17,7 @@ from tests.simulation.crash_points import SCENES, Shot, single
 from tests.simulation.faults import Phase
 from tests.simulation.mutants import MUTANTS
 from tests.simulation.mutation_gate import first_seed_that_notices
-from tests.simulation.removing import CALM
+from tests.simulation.removing import BURST
 from tests.simulation.scenario import STRANGERS, Report, Scenario, mixed
 from tests.simulation.world import play
 
@@ -116,7 +116,7 @@ def test_an_earlier_and_the_present_version_run_side_by_side_and_replace_each_ot
 
 @pytest.mark.parametrize("replicas", [1, 2, 3])
 def test_a_burst_is_launched_within_the_account_s_buckets(replicas: int) -> None:
-    report = play(1, **{**CALM, "burst": True, "runs": 200, "replicas": replicas, "calm_from_s": 1200.0})
+    report = play(1, **{**BURST, "runs": 200, "replicas": replicas, "calm_from_s": 1200.0})
     assert sum(report.statuses.values()) == 200
 
 
