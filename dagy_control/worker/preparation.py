@@ -10,7 +10,7 @@ from dagy_control.kernel.clock import Clock
 from dagy_control.kernel.retrying import retrying
 from dagy_control.kernel.telemetry import log
 from dagy_control.model.flow_templates import Json
-from dagy_control.model.flows import FlowRecord, FlowSpec
+from dagy_control.model.flows import FlowRecord, FlowSpec, TaskSpec
 from dagy_control.model.runs import FailureClass, Run
 from dagy_control.worker.artifact import fetch
 from dagy_control.worker.failure import WorkerFailure
@@ -33,7 +33,7 @@ class Prepared:
 
 
 class Preparation:
-    """Prepares one run."""
+    """Prepares one run. `tasks`: those of its flow, as far as it is known already."""
 
     def __init__(self, run: Run, ports: WorkerPorts, clock: Clock, policy: WorkerPolicy, phases: StartPhases) -> None:
         self._run = run
@@ -41,6 +41,7 @@ class Preparation:
         self._clock = clock
         self._policy = policy
         self._phases = phases
+        self.tasks: tuple[TaskSpec, ...] = ()
 
     async def prepare(self, folder: Path) -> Prepared:
         """Fill the empty folder. Raises `WorkerFailure`, whose class says what is missing."""
@@ -60,6 +61,7 @@ class Preparation:
 
     async def _fetch(self, folder: Path) -> FlowSpec:
         record = await self._flow_record()
+        self.tasks = record.spec.tasks
         uri, size = record.artifact_s3_uri, record.artifact_size_bytes
         _log.info("Downloading flow artifact", event_type="artifact_download", uri=uri, size_bytes=size)
         spec = await fetch(

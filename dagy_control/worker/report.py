@@ -1,6 +1,6 @@
 """Tells of the flow's tasks: a log line for each change, rows in the task-runs table in batches, and traces in S3."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from dagy_control.errors import DagyError
@@ -8,7 +8,7 @@ from dagy_control.flow_engine.hooks import HookFailure
 from dagy_control.flow_engine.reporting import TaskRunState
 from dagy_control.kernel.clock import Clock
 from dagy_control.kernel.telemetry import log
-from dagy_control.model.flows import TaskState
+from dagy_control.model.flows import TaskSpec, TaskState
 from dagy_control.model.runs import Run
 from dagy_control.model.task_runs import TaskRun, task_run_id
 from dagy_control.ports.runs import TaskRuns
@@ -85,6 +85,22 @@ class TaskRunReporter:
             _log.error(f"task {task.task_key} ended {task.state}{why}", event_type="task_end", **given)
         else:
             _log.info(f"task {task.task_key} ended {task.state}{why}", event_type="task_end", **given)
+
+    async def cancelled(self, tasks: Iterable[TaskSpec]) -> None:
+        """None of these will begin."""
+        now = self._clock.now()
+        for task in tasks:
+            await self.task_changed(
+                TaskRunState(
+                    task_key=task.key,
+                    name=task.name,
+                    state=TaskState.CANCELLED,
+                    attempt=0,
+                    ended_at=now,
+                    error_type="Cancelled",
+                    error_message="Cancelled before it started: the worker is shutting down",
+                )
+            )
 
     def hook_failed(self, failure: HookFailure) -> None:
         """Log a hook of the flow's that failed; the task's own end stands."""

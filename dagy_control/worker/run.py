@@ -140,10 +140,6 @@ class Worker:
 
     async def _run_flow(self, run: Run, folder: Path) -> FlowOutcome:
         preparation = Preparation(run, self._ports, self._clock, self._policy, self._phases)
-        try:
-            prepared = await self._unless_shutdown(preparation.prepare(folder))
-        except ShutdownRequested:
-            return _SHUT_DOWN
         reporter = TaskRunReporter(
             run,
             self._ports.task_runs,
@@ -152,6 +148,12 @@ class Worker:
             told=self._redactor.text,
             on_first_task=self._phases.first_task,
         )
+        try:
+            prepared = await self._unless_shutdown(preparation.prepare(folder))
+        except ShutdownRequested:
+            await reporter.cancelled(preparation.tasks)
+            await self._flush(reporter)
+            return _SHUT_DOWN
         sys.path[:0] = prepared.own_paths  # for tasks in threads; the children get it by sys_path
         self._runner = self._runner_of(run, prepared, reporter, folder)
         try:

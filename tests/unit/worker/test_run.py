@@ -396,6 +396,7 @@ async def test_a_shutdown_during_a_download_gives_it_up_at_once(tmp_path: Path) 
     assert await work == 143
     assert (world.run.result_class, world.run.result_message) == (FailureClass.SHUTDOWN, SHUTDOWN_MESSAGE)
     assert list((tmp_path / "work").iterdir()) == []
+    assert world.statuses() == {"0001#write": TaskState.CANCELLED}
 
 
 async def test_a_shutdown_during_an_installation_ends_the_installer(tmp_path: Path) -> None:
