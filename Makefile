@@ -60,8 +60,9 @@ simulate-mutants: $(STAMP) ## Remove each safeguard in turn: the simulation must
 simulate-interpreters: $(STAMP) ## Play seeds twice on every other CPython of this machine: one seed, one trace
 	@$(BIN)/python -m tests.simulation.interpreters
 
-bench: $(STAMP)   ## Measure, as ratios within one run: launching against the buckets' own time, flows against bare threads and processes
+bench: $(STAMP)   ## Measure, as ratios within one run: launching against the buckets' own time, passes and events against plain aiobotocore, flows against bare threads and processes
 	@$(BIN)/python -m tests.bench.launching
+	@$(BIN)/python -m tests.bench.reconciling
 	@$(BIN)/python -m tests.bench.flows
 
 check: $(STAMP)   ## Format, lint, types and import contracts

@@ -20,9 +20,10 @@ from dagy_control.adapters.run_codec import run_item
 from dagy_control.model.failures import RetryPolicy
 from dagy_control.model.lifecycle import end_attempt
 from dagy_control.model.outcomes import Ending, Outcome
+from dagy_control.model.overrides import overrides_of
 from dagy_control.model.runs import FailureClass, Run, RunChange, RunStatus, active_key, active_keys, applied
 from dagy_control.model.tables import ACTIVE_INCLUDED
-from tests.builders import NOW, running
+from tests.builders import NOW, running, target
 
 TASK_ARN = "arn:aws:ecs:us-east-1:123456789012:task/main/"
 CLUSTER_ARN = "arn:aws:ecs:us-east-1:123456789012:cluster/main"
@@ -32,6 +33,7 @@ ENDED_EVERY = 100
 STOPPED_EVERY = 7
 """One event of so many says STOPPED: a task has seven states and an event for each."""
 
+ANY_KEY = {"S": "ecs#RUNNING#00"}
 INDEX_KEYS = ("run_id", "active_key", "active_since", *ACTIVE_INCLUDED)
 
 
@@ -56,7 +58,7 @@ def the_run(number: int) -> Run:
 
 
 def shown_task(number: int, *, stopped: bool) -> dict[str, Any]:
-    """A Fargate task as DescribeTasks shows it, with all that AWS writes into one."""
+    """A Fargate task as DescribeTasks shows it, with the agent that AWS injects where GuardDuty watches the account's tasks."""
     status = "STOPPED" if stopped else "RUNNING"
     subnet, interface = f"subnet-{number:017x}", f"eni-{number:017x}"
     details = {
@@ -74,7 +76,6 @@ def shown_task(number: int, *, stopped: bool) -> dict[str, Any]:
         "stoppingAt": 1767225591.456,
     }
     arn, family = f"{TASK_ARN}{number:032x}", "arn:aws:ecs:us-east-1:123456789012:task-definition/dagy-worker:3"
-    environment = [{"name": f"DAGY_VARIABLE_{each}", "value": f"{number:08x}-value-{each}"} for each in range(6)]
     container = {
         "containerArn": f"arn:aws:ecs:us-east-1:123456789012:container/main/{number:032x}/0",
         "taskArn": arn,
@@ -89,6 +90,14 @@ def shown_task(number: int, *, stopped: bool) -> dict[str, Any]:
         "cpu": "1024",
         "memory": "2048",
         **({"exitCode": 1} if stopped else {}),
+    }
+    guard = {
+        **container,
+        "containerArn": f"arn:aws:ecs:us-east-1:123456789012:container/main/{number:032x}/1",
+        "name": "aws-guardduty-agent-0ABCdef",
+        "image": "593207742271.dkr.ecr.us-east-1.amazonaws.com/aws-guardduty-agent-fargate:v1.7.0-Fg_x86_64",
+        "cpu": "0",
+        "memory": "128",
     }
     return {
         "attachments": [
@@ -105,7 +114,7 @@ def shown_task(number: int, *, stopped: bool) -> dict[str, Any]:
         "clusterArn": CLUSTER_ARN,
         "connectivity": "CONNECTED",
         "connectivityAt": 1767222003.111,
-        "containers": [container],
+        "containers": [container, guard],
         "cpu": "1024",
         "createdAt": 1767222000.25,
         "desiredStatus": status,
@@ -117,10 +126,7 @@ def shown_task(number: int, *, stopped: bool) -> dict[str, Any]:
         "lastStatus": status,
         "launchType": "FARGATE",
         "memory": "2048",
-        "overrides": {
-            "containerOverrides": [{"name": "dagy-worker", "environment": environment, "cpu": 1024, "memory": 2048}],
-            "inferenceAcceleratorOverrides": [],
-        },
+        "overrides": {**overrides_of(the_run(number), target()), "inferenceAcceleratorOverrides": []},
         "platformFamily": "Linux",
         "platformVersion": "1.4.0",
         "pullStartedAt": 1767222010.5,
@@ -148,13 +154,18 @@ class Template:
 
 
 class Account:
-    """What the answers are made of. A table's name ends in the number of its runs: `runs-100000`."""
+    """What the answers are made of.
+
+    A table's name ends in the number of its runs: `runs-100000`. The index of `whole-5000` projects whole records, as an index does
+    unless one says otherwise.
+    """
 
     def __init__(self) -> None:
         self.calls: Counter[str] = Counter()
         self._received = 0
         self._shards: dict[int, dict[str, list[int]]] = {}
         self._entry = Template(lambda number: json.dumps(entry(number)))
+        self._whole = Template(lambda number: json.dumps(run_item(the_run(number)) | {"active_key": ANY_KEY}))
         self._live = Template(lambda number: json.dumps(shown_task(number, stopped=False)))
         self._over = Template(lambda number: json.dumps(shown_task(number, stopped=True)))
         self._running = Template(lambda number: json.dumps({"Item": run_item(the_run(number))}))
@@ -198,8 +209,9 @@ class Account:
         shard = self._shard(int(request["TableName"].rpartition("-")[2]), key)
         after = request.get("ExclusiveStartKey")
         begin = shard.index(number_of(after["run_id"]["S"])) + 1 if after else 0
-        page = shard[begin : begin + min(request.get("Limit", PAGE_ITEMS), PAGE_ITEMS)]
-        entries = b",".join(map(self._entry, page)).replace(b"ecs#RUNNING#00", key.encode())
+        whole = request["TableName"].startswith("whole")
+        page = shard[begin : begin + min(request.get("Limit", PAGE_ITEMS), WHOLE_PAGE_ITEMS if whole else PAGE_ITEMS)]
+        entries = b",".join(map(self._whole if whole else self._entry, page)).replace(b"ecs#RUNNING#00", key.encode())
         last = b""
         if begin + len(page) < len(shard):
             names = ("run_id", "active_key", "active_since")
@@ -223,7 +235,7 @@ def number_of(run_id: str) -> int:
 def entry(number: int) -> Item:
     """The run's entry of the `active` index."""
     item = run_item(the_run(number))
-    return {**{name: item[name] for name in INDEX_KEYS if name in item}, "active_key": {"S": "ecs#RUNNING#00"}}
+    return {**{name: item[name] for name in INDEX_KEYS if name in item}, "active_key": ANY_KEY}
 
 
 def the_failed_run(number: int) -> Run:
@@ -261,9 +273,10 @@ def message(number: int, *, stopped: bool) -> dict[str, Any]:
 
 
 def _size(value: dict[str, Any]) -> int:
-    return sum(len(name) + len(next(iter(held.values()))) for name, held in value.items())
+    return sum(len(name) + len(str(next(iter(held.values())))) for name, held in value.items())
 
 
+WHOLE_PAGE_ITEMS = 1024 * 1024 // _size(run_item(the_run(0)))
 PAGE_ITEMS = 1024 * 1024 // _size(entry(0))
 """DynamoDB ends a page at 1 MB of items (names and values, Developer Guide, "DynamoDB item sizes and formats")."""
 
