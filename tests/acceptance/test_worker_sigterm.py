@@ -1,6 +1,7 @@
 """SIGTERM to a real worker: what it does from the signal to its exit, by its own log, its rows and its run."""
 
 import json
+import re
 from collections.abc import AsyncIterator
 from datetime import datetime
 from pathlib import Path
@@ -17,6 +18,7 @@ from tests.acceptance.held_cloud import HeldCloud, held_cloud
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(300)]
 
+DOCUMENT = Path(__file__).parents[2] / "docs" / "worker.md"
 SHORT_S, LONG_S = 1.0, 600.0
 
 
@@ -70,6 +72,14 @@ async def test_a_worker_that_is_told_to_stop_drains_cancels_reports_and_exits(cl
     assert len(told) == 6
     took = {line["event_type"]: seconds for seconds, line in after}
     assert 2 <= took["task_end"] < took["run_end"] < STOP_TIMEOUT_S
+
+
+async def test_a_worker_calls_no_more_than_the_page_says_that_its_role_needs(cloud: HeldCloud, tmp_path: Path) -> None:
+    cloud.proxy.calls.clear()
+    await cloud.ended((await cloud.launch(tmp_path, flow_name="environment")).run_id)
+    section = DOCUMENT.read_text().partition("All that a worker calls:")[2]
+    documented = set(re.findall(r"\b([A-Z][a-z]+(?:Write)?(?:Item|Object)|Query)\b", section))
+    assert {"UpdateItem", "BatchWriteItem", "GetObject"} <= set(cloud.proxy.calls) <= documented
 
 
 async def test_a_flows_processes_see_its_own_variables_and_none_of_ours(cloud: HeldCloud, tmp_path: Path) -> None:
