@@ -19,7 +19,7 @@ from dagy_control.launching.effects import LaunchingEffects
 from dagy_control.model import failures, lifecycle, outcomes, runs
 from dagy_control.model.failures import Budget
 from dagy_control.model.runs import FailureClass, RunStatus
-from dagy_control.model.tasks import TaskIdentity
+from dagy_control.model.tasks import SeenTask, TaskIdentity
 from dagy_control.orphans import criteria, mapping
 from dagy_control.orphans.effects import OrphanEffects
 from dagy_control.ports.tasks import Started
@@ -319,6 +319,10 @@ def _infrastructure_unbounded() -> Any:
     return replaced(failures, "next_budget", budget)
 
 
+def _ended_always() -> Any:
+    return replaced(SeenTask, "has_ended", property(always))
+
+
 def _always_held() -> Any:
     return replaced(KeptLease, "held", property(always))
 
@@ -378,7 +382,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant("result_checks_cancel", "an acknowledged cancel never ends SUCCEEDED", _result_ignores_cancel),
     Mutant("shutdown_is_a_hint", "ECS says why a worker was told to stop", _shutdown_is_final),
-    Mutant("stopped_only", "a task that runs ends nothing", _without_rule("TASK_RULES", "not_ended")),
+    Mutant("stopped_only", "a task that runs ends nothing", _ended_always),
     Mutant("attempt_in_judgement", "another attempt's task says nothing", _without_rule("TASK_RULES", "another_task")),
     Mutant(
         "refused_is_not_ended",

@@ -15,7 +15,7 @@ from dagy_control.model.runs import Run, RunStatus, Transition
 from dagy_control.orphans.criteria import Criteria, StateTable
 from dagy_control.orphans.decide import OrphanPolicy
 from dagy_control.reconciling.decide import ReconcilePolicy
-from tests.simulation.conduct import CONDUCTS, Conducts
+from tests.simulation.conduct import CONDUCTS, Conduct, Conducts
 from tests.simulation.faults import Cell, Fate, FaultPlan, Outage, Phase, Weather
 from tests.simulation.matrix import AIMS, aims
 from tests.simulation.network import SimClock
@@ -157,7 +157,12 @@ class Scenario:
 
 
 STRANGERS = ((1000.0, "strangers"),)
-HAND_OVERS = ((900.0, "drain_holder"), (2000.0, "crash_holder"), (3100.0, "drain_holder"), (4200.0, "drain_holder"))
+HAND_OVERS = (
+    *((at_s, "drain_holder") for at_s in (900.0, 2100.0, 3300.0, 4500.0, 5700.0, 6600.0)),
+    (2700.0, "crash_holder"),
+    (5300.0, "stall_holder"),
+)
+HANGING: Conducts = ((0.3, Conduct.HANG), *((0.3 + 0.7 * bound, conduct) for bound, conduct in CONDUCTS))
 
 
 def mixed(seed: int) -> Scenario:
@@ -171,6 +176,7 @@ def mixed(seed: int) -> Scenario:
         seed=seed,
         replicas=1 + seed % 3,
         with_events=not is_so("without events", 0.3),
+        conducts=HANGING if is_so("hanging", 0.3) else CONDUCTS,
         with_leases=with_leases,
         clock_rates=DRIFTING if with_leases else (1.0,),
         shuffled=is_so("shuffled", 0.5),
