@@ -23,6 +23,7 @@ from dagy_control.entrypoints.command import (
     run_with_ports,
 )
 from dagy_control.entrypoints.orphan_scans import environment_of, orphan_loop, scan_input
+from dagy_control.entrypoints.policies import orphan_policy
 from dagy_control.entrypoints.wiring import Ports
 from dagy_control.errors import DagyError, Permanent
 from dagy_control.kernel.drain import Drain
@@ -60,12 +61,12 @@ def scan(
 
         async def work(ports: Ports) -> dict[str, Any]:
             loop = orphan_loop(settings, ports, CollectorRegistry())
-            for name in loop.policy.switched_off:
-                print(f"note: the state table '{name}' has no name: tasks with its tag are not judged", file=sys.stderr)
             tick = Tick(now=ports.clock.now(), drain=Drain())
             return await loop.scan(tick, policy=asked.applied(loop.policy), alert=True)
 
         report = run_with_ports(settings, work)
+    for name in orphan_policy(settings).switched_off:
+        print(f"note: the state table '{name}' has no name: tasks with its tag are not judged", file=sys.stderr)
     if as_json:
         print(json.dumps(report, indent=2))
     else:
