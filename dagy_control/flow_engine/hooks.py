@@ -120,8 +120,11 @@ class Hooks:
             self._running[running] = attempt, timer
 
     def cancel(self) -> None:
-        """Start no more, and end those that run."""
-        self._waiting.clear()
+        """Start no more, and end those that run; each is told of as failed."""
+        waiting, self._waiting = self._waiting, deque()
+        for task, kind, function, _ in waiting:
+            error = TaskError("Cancelled", "it was not called: the worker is shutting down")
+            self._on_failed(HookFailure(kind, task.key, function, error))
         for attempt, _ in list(self._running.values()):
             attempt.terminate(AttemptEnd(TaskState.CANCELLED, TaskError("Cancelled", "the worker is shutting down")))
 

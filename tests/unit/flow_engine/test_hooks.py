@@ -113,16 +113,21 @@ async def test_without_a_listener_a_failed_hook_is_told_of_on_standard_error(cap
 
 async def test_the_run_waits_for_its_hooks_and_a_shutdown_ends_them(tmp_path: Path) -> None:
     hooks = hooked("on_completion", "wait_hook")
-    spec = a_flow(a_task("a", "add", 1, isolation=Isolation.THREAD, hooks=hooks))
+    spec = a_flow(
+        a_task("a", "add", 1, isolation=Isolation.THREAD, hooks=hooks),
+        a_task("b", "add", 1, isolation=Isolation.THREAD, hooks=hooks),
+        max_concurrency=1,
+    )
     failures = Failures()
     run = Run(spec, options=failures.options(run_id=str(tmp_path)))
     running = asyncio.create_task(run.finish(), name="the run")  # noqa: TID251 - the shutdown comes from beside it
-    await until(lambda: run.reporter.states("a") == [TaskState.RUNNING, TaskState.SUCCEEDED])
+    await until(lambda: run.reporter.states("b") == [TaskState.RUNNING, TaskState.SUCCEEDED])
     assert not running.done()
     await run.runner.shutdown(0.1)
     (tmp_path / "go").touch()
     assert (await running).status is ResultStatus.SUCCEEDED
-    assert [failure.error.message for failure in failures] == ["the worker is shutting down"]
+    told = {failure.task_key: failure.error.message for failure in failures}
+    assert told == {"a": "the worker is shutting down", "b": "it was not called: the worker is shutting down"}
 
 
 @BOTH

@@ -77,6 +77,12 @@ def test_what_cannot_be_kept_says_why_and_leaves_no_file(
     assert (caught.value.type, files(tmp_path)) == (kind, [])
 
 
+def test_a_result_that_turns_out_too_large_half_way_leaves_no_file(tmp_path: Path) -> None:
+    with pytest.raises(UnpackableError, match="more than the 200,000 bytes"):
+        pack([b"a" * 150_000, b"b" * 150_000], packing(tmp_path, bytes_max=200_000))
+    assert files(tmp_path) == []
+
+
 def test_a_disk_that_takes_no_more_is_said(tmp_path: Path) -> None:
     with pytest.raises(UnpackableError, match=r"could not be written to .*No such file or directory") as caught:
         pack("x" * 500, packing(tmp_path / "gone"))
@@ -91,15 +97,19 @@ async def test_a_large_result_goes_by_file_and_its_file_goes_with_its_last_taker
         a_task("big", "make_large", MEBIBYTE, isolation=isolation),
         a_task("nobodys", "make_large", MEBIBYTE, isolation=isolation),
         a_task("size", "size", {"$task": "big"}, isolation=isolation),
-        a_task("again", "size", {"$task": "big"}, isolation=isolation),
+        a_task("looked", "wait_for", str(tmp_path), "looked", isolation=isolation),
+        a_task("again", "size", {"$task": "big"}, {"$task": "looked"}, isolation=isolation),
         a_task("hold", "wait_for", str(tmp_path), "go", isolation=isolation),
         result=[{"$task": "size"}, {"$task": "again"}],
     )
     folder = tmp_path / "results"
     folder.mkdir()
-    run = Run(spec, options=options(folder))
+    run = Run(spec, options=EngineOptions(max_concurrency=3, results=ResultLimits(folder=folder)))
     running = asyncio.create_task(run.finish(), name="the run")  # noqa: TID251 - looked at while it runs
-    await until(lambda: bool(files(folder)))
+    await until(lambda: run.reporter.states("size")[-1:] == [TaskState.SUCCEEDED])
+    await until(lambda: run.reporter.states("nobodys")[-1:] == [TaskState.SUCCEEDED])
+    assert len(files(folder)) == 1
+    (tmp_path / "looked").touch()
     await until(lambda: run.reporter.states("again")[-1:] == [TaskState.SUCCEEDED])
     await until(lambda: not files(folder))
     (tmp_path / "go").touch()

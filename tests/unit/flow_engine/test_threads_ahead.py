@@ -4,6 +4,7 @@ import asyncio
 from pathlib import Path
 
 from dagy_control.flow_engine.options import EngineOptions
+from dagy_control.flow_engine.reporting import TaskRunState
 from dagy_control.flow_engine.results import ResultLimits
 from dagy_control.model.flow_tasks import Isolation, TaskSpec, TaskState
 from dagy_control.model.flow_templates import Json
@@ -58,11 +59,28 @@ async def test_a_thread_that_is_lost_does_not_keep_what_waited_for_it(tmp_path: 
 
 
 async def test_after_a_failure_a_fail_fast_flow_of_threads_starts_nothing(tmp_path: Path) -> None:
-    spec = a_flow(
-        light("bad", "fail"), *(light(f"t{n}", "write_pid", str(tmp_path), f"t{n}") for n in range(5)), fail_fast=True
-    )
-    assert (await Run(spec, options=ONE).finish()).failed_task == "bad"
+    later = [light(f"t{n}", "write_pid", str(tmp_path), f"t{n}") for n in range(5)]
+    run = Run(a_flow(light("bad", "fail"), *later, fail_fast=True), options=ONE)
+    told = run.reporter.task_changed
+
+    async def task_changed(task: TaskRunState) -> None:
+        await told(task)
+        if task.state is TaskState.FAILED:
+            over_s = asyncio.get_running_loop().time() + 0.3
+            await until(lambda: asyncio.get_running_loop().time() > over_s)
+
+    run.reporter.task_changed = task_changed  # type: ignore[method-assign]  # a slow one: a thread has time to go on
+    assert (await run.finish()).failed_task == "bad"
     assert list(tmp_path.iterdir()) == []
+
+
+async def test_a_task_that_a_thread_took_by_itself_is_told_to_run_while_it_runs(tmp_path: Path) -> None:
+    spec = a_flow(light("quick", "add", 1), light("slow", "wait_for", str(tmp_path), "go"))
+    run = Run(spec, options=ONE)
+    running = asyncio.create_task(run.finish(), name="the run")  # noqa: TID251 - looked at while it runs
+    await until(lambda: run.reporter.states("slow") == [TaskState.RUNNING])
+    (tmp_path / "go").touch()
+    assert (await running).status is ResultStatus.SUCCEEDED
 
 
 async def test_large_results_of_many_threads_are_there_for_those_that_take_them(tmp_path: Path) -> None:
