@@ -159,6 +159,18 @@ class LoopMetrics:
         self.consecutive_errors = Gauge(
             "dagy_loop_consecutive_errors", "Failed ticks since the last good one.", ["loop"], registry=registry
         )
+        self.enabled = Gauge(
+            "dagy_loop_enabled",
+            "1 if this process has the loop switched on, with or without its lease.",
+            ["loop"],
+            registry=registry,
+        )
+        self.interval = Gauge(
+            "dagy_loop_interval_seconds",
+            "From one tick's start to the next, as configured.",
+            ["loop"],
+            registry=registry,
+        )
 
 
 class RunEndMetrics:

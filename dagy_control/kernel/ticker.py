@@ -134,6 +134,8 @@ class Ticker:
         self._last_success: datetime | None = None
         self._consecutive_errors = 0
         self._last_error = ""
+        metrics.enabled.labels(loop.name).set(1)
+        metrics.interval.labels(loop.name).set(policy.interval_s)
 
     @property
     def name(self) -> str:
@@ -148,6 +150,7 @@ class Ticker:
     @policy.setter
     def policy(self, policy: TickPolicy) -> None:
         self._policy = policy
+        self._metrics.interval.labels(self.name).set(policy.interval_s)
         self._woken.set()
 
     def trigger(self) -> None:
@@ -158,10 +161,12 @@ class Ticker:
     def pause(self) -> None:
         """Start no tick by time until `resume`. A tick under way goes on."""
         self._paused = True
+        self._metrics.enabled.labels(self.name).set(0)
 
     def resume(self) -> None:
         """Tick by time again; at once if a tick is overdue."""
         self._paused = False
+        self._metrics.enabled.labels(self.name).set(1)
         self._woken.set()
 
     @property

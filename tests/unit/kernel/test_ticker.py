@@ -205,11 +205,13 @@ async def test_a_paused_loop_ticks_only_when_triggered_and_catches_up_when_resum
         bench.ticker.pause()
         await bench.clock.advance(35)
         assert bench.health.paused
+        assert bench.metric("dagy_loop_enabled") == 0
         assert bench.loop.starts == [0]
         bench.ticker.trigger()
         await bench.clock.advance(20)
         assert bench.loop.starts == [0, 35]
         bench.ticker.resume()
+        assert bench.metric("dagy_loop_enabled") == 1
         await bench.clock.advance(1)
     assert bench.loop.starts == [0, 35, 55]
 
@@ -217,8 +219,10 @@ async def test_a_paused_loop_ticks_only_when_triggered_and_catches_up_when_resum
 async def test_a_new_policy_counts_at_once_even_for_the_wait_under_way() -> None:
     bench = Bench(ScriptedLoop(VirtualClock()), TickPolicy(interval_s=3600, jitter=0))
     async with bench.running():
+        assert bench.metric("dagy_loop_interval_seconds") == 3600
         await bench.clock.advance(30)
         bench.ticker.policy = TickPolicy(interval_s=40, jitter=0)
+        assert bench.metric("dagy_loop_interval_seconds") == 40
         await bench.clock.advance(55)
     assert bench.loop.starts == [0, 40, 80]
 
