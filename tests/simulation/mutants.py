@@ -29,6 +29,7 @@ from tests.simulation.faults import Fate, Outage
 from tests.simulation.orphan_mutants import ORPHAN_MUTANTS
 from tests.simulation.removing import BURST, CALM, Mutant, always, both, policies, replaced, without_criterion
 from tests.simulation.retry_mutants import LATE_ANSWER, NO_CAPACITY, RETRY_MUTANTS
+from tests.simulation.scenario import STRANGERS
 from tests.simulation.servers import RunsTable
 
 
@@ -404,6 +405,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "orphan_cap",
         "so many orphans are more likely a mistake of ours",
         policies("ORPHANS", max_stops_per_scan=10**6, max_stop_share=2.0),
+        {"acts": STRANGERS, "with_earlier_version": False},
     ),
     Mutant("orphan_installation", "the tasks of another installation are not ours", _any_installation),
     Mutant("op_id", "a writer knows its own write again", _op_id_each_try),

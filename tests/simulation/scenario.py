@@ -158,7 +158,7 @@ class Scenario:
 
 STRANGERS = ((1000.0, "strangers"),)
 HAND_OVERS = (
-    *((at_s, "drain_holder") for at_s in (900.0, 2100.0, 3300.0, 4500.0, 5700.0, 6600.0)),
+    *((at_s, "drain_holder") for at_s in (500.0, 1300.0, 2100.0, 2900.0, 3700.0, 4500.0, 5700.0, 6400.0, 7000.0)),
     (2700.0, "crash_holder"),
     (5300.0, "stall_holder"),
 )
