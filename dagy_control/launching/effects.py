@@ -14,6 +14,7 @@ from dagy_control.launching.breaker import CLOSED, Breaker, after_refusal
 from dagy_control.launching.decide import LaunchPlan, LaunchPolicy, LaunchSnapshot, is_due, may_give_up, may_replay
 from dagy_control.launching.request import LaunchTarget, decoded, encoded, problem_of, provider_for, run_task_request
 from dagy_control.launching.sample import QueueSample
+from dagy_control.launching.waits import Waits, starts_in
 from dagy_control.model.census import Census
 from dagy_control.model.launch_failure import LaunchCause, LaunchFailure, LaunchFailureKind
 from dagy_control.model.lifecycle import claim_launch, launch_failed, launch_not_found, record_task, renew_send
@@ -54,6 +55,7 @@ class LaunchingEffects:
         self._probing = False
         self._spare: list[tuple[str, float]] = []
         self.breaker: Breaker = CLOSED
+        self.waits = Waits()
 
     async def load(self, policy: LaunchPolicy) -> LaunchSnapshot:
         """The queue each time; launches under way, and the count of active runs, once per `census_interval_s`."""
@@ -66,9 +68,12 @@ class LaunchingEffects:
             async for page in self._runs.active(RunStatus.LAUNCHING):
                 launching.extend(page)
             census.add(launching)
+            running: dict[tuple[str, int], float | None] = {}
             async for page in self._runs.active(RunStatus.RUNNING):
                 census.add(page)
+                running |= starts_in(page)
             self._census, self._census_at = census, at
+            self.waits.counted(len(launching), running)
         queued = await self._load_queue(policy)
         return LaunchSnapshot(queued, launching, self._census, self.breaker)
 
@@ -78,16 +83,21 @@ class LaunchingEffects:
         async for page in self._runs.active(RunStatus.QUEUED, limit=policy.queue_page_limit):
             queued.extend(page)
         began = self._clock.monotonic()
+        length = max(len(queued), self.waits.counts.get(RunStatus.QUEUED, 0))
         if len(queued) < policy.queue_page_limit:
+            length = len(queued)
             self._sample = QueueSample(policy.limits.max_admitted)  # no shard can have more
         elif began >= self._sweep_at and self._census.total < policy.limits.max_concurrent_tasks:
             sample = QueueSample(policy.limits.max_admitted)
             due_by = self._clock.now() + timedelta(seconds=policy.census_interval_s)
+            length = 0
             async for page in self._runs.active(RunStatus.QUEUED):
                 sample.add(page, due_by=due_by)
+                length += len(page)
             ended = self._clock.monotonic()
             self._sample = sample
             self._sweep_at = ended + max(policy.census_interval_s, SWEEP_REST * (ended - began))
+        self.waits.counts[RunStatus.QUEUED] = length
         return [*queued, *self._sample.runs()]
 
     async def apply(self, plan: LaunchPlan, policy: LaunchPolicy, tick: Tick) -> list[Outcome[ActiveRun, Launched]]:
@@ -120,23 +130,24 @@ class LaunchingEffects:
         """QUEUED: wait for the budget, write the intent, send."""
         if self._holds_back():
             return "waiting"
-        run = await self._runs.get(run_id)
-        if run is None or run.status is not RunStatus.QUEUED or not is_due(run, self._clock.now()):
+        queued = await self._runs.get(run_id)
+        if queued is None or queued.status is not RunStatus.QUEUED or not is_due(queued, self._clock.now()):
             return "stale"  # the index showed the past: it may even be queued again, and have to wait
-        provider = provider_for(run, policy.target)
-        request = run_task_request(run, provider, policy.target)
+        provider = provider_for(queued, policy.target)
+        request = run_task_request(queued, provider, policy.target)
         await tick.drain.interrupt(self._reserve(provider))
         if tick.stopping or self._holds_back():
             return "waiting"
         now = self._clock.now()
         claim = claim_launch(
-            run, request=encoded(request), provider=provider, cluster=policy.target.cluster, now=now, by=BY
+            queued, request=encoded(request), provider=provider, cluster=policy.target.cluster, now=now, by=BY
         )
         try:
             run = await self._writer.write(claim)
         except Conflict:
             self._spare.append((provider, self._clock.monotonic()))
             return "lost_claim"
+        self.waits.launched(queued, now)
         problem = problem_of(request)
         if problem is not None:
             failure = LaunchFailure(

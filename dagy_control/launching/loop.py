@@ -5,6 +5,7 @@ from dagy_control.kernel.ticker import Tick
 from dagy_control.launching.decide import LaunchPolicy, decide
 from dagy_control.launching.effects import LaunchingEffects
 from dagy_control.launching.metrics import LaunchingMetrics
+from dagy_control.launching.waits import oldest_wait_s
 
 _log = log("dagy.launching")
 
@@ -34,6 +35,7 @@ class LaunchingLoop:
         outcomes = await self._effects.apply(plan, policy, tick)
         results = [outcome.value.result if outcome.value else "error" for outcome in outcomes]
         self._metrics.record(plan, snapshot.census.total, results, self._effects.breaker)
+        self._metrics.record_waits(self._effects.waits, oldest_wait_s(snapshot.queued, tick.now))
         errors = [outcome for outcome in outcomes if outcome.error is not None]
         for outcome in errors:
             _log.warning("launch undecided", run_id=outcome.item.run_id, error=str(outcome.error))

@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 
-from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from dagy_control.launching.breaker import CAUSES, Breaker
 from dagy_control.launching.decide import LaunchPlan
+from dagy_control.launching.waits import Waits
+from dagy_control.model.runs import ACTIVE
 
 RESULTS = (
     "launched",
@@ -22,6 +24,9 @@ RESULTS = (
     "error",
 )
 """The values of the label `result`."""
+
+_BUCKETS = (0.5, 1, 2.5, 5, 10, 20, 30, 45, 60, 90, 120, 300, 600, 1800, 3600)
+"""A launch in tens of milliseconds, a start on Fargate in half a minute or more, a long queue in hours."""
 
 
 class LaunchingMetrics:
@@ -41,6 +46,26 @@ class LaunchingMetrics:
             ["cause"],
             registry=registry,
         )
+        self._runs = Gauge("dagy_runs", "Active runs by status, as last counted.", ["status"], registry=registry)
+        self._oldest = Gauge(
+            "dagy_queue_oldest_wait_seconds",
+            "How long the run that has waited longest could have been launched already.",
+            registry=registry,
+        )
+        self._launched_after = Histogram(
+            "dagy_queue_wait_seconds",
+            "From when a run could be launched to the claim of its launch.",
+            registry=registry,
+            buckets=_BUCKETS,
+        )
+        self._claimed_after = Histogram(
+            "dagy_launch_start_seconds",
+            "From RunTask to the claim of the attempt by its worker.",
+            registry=registry,
+            buckets=_BUCKETS,
+        )
+        for status in ACTIVE:
+            self._runs.labels(status)
         for result in RESULTS:
             self._launches.labels(result)
         for cause in CAUSES:
@@ -56,3 +81,14 @@ class LaunchingMetrics:
             self._breaker.labels(cause).set(breaker.is_open and breaker.cause is cause)
         for result in results:
             self._launches.labels(result).inc()
+
+    def record_waits(self, waits: Waits, oldest_s: float) -> None:
+        """One tick's look at the queue, and the waits that have ended since the last."""
+        for status, count in waits.counts.items():
+            self._runs.labels(status).set(count)
+        self._oldest.set(oldest_s)
+        launched_after, claimed_after = waits.take()
+        for seconds in launched_after:
+            self._launched_after.observe(seconds)
+        for seconds in claimed_after:
+            self._claimed_after.observe(seconds)

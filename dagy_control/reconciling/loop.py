@@ -184,7 +184,7 @@ class _Pass:
 
     async def _carry_out(self, plan: ChunkPlan) -> None:
         ends, stops, errors = await self._effects.apply(plan, self._policy, self._cut_short)
-        self.summary.count_ends(ends)
+        self.summary.count_ends(ends, self._clock.now())
         self.summary.stopped += len(stops)
         self.summary.errors += errors
 

@@ -3,6 +3,7 @@
 from collections import Counter as Counts
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -15,8 +16,8 @@ class PassSummary:
     """One pass in figures: what the log line and the manual command show.
 
     `skipped_young`: running runs under the stale threshold, not looked at. `missing`: tasks that ECS did not show, young ones
-    too. Not among the figures: `held`, why no lost run was ended ("" when nothing was held), and `left_out`, how many due runs a
-    bounded pass did not look at.
+    too. Not among the figures: `held`, why no lost run was ended ("" when nothing was held), `left_out`, how many due runs a
+    bounded pass did not look at, and `ages_s`, how long ago the tasks had stopped whose runs it ended.
     """
 
     checked: int = 0
@@ -29,11 +30,14 @@ class PassSummary:
     duration_seconds: float = 0.0
     held: str = ""
     left_out: int = 0
+    ages_s: list[float] = field(default_factory=list)
 
-    def count_ends(self, ends: Sequence[End]) -> None:
-        """Add written ends, by their class or status."""
+    def count_ends(self, ends: Sequence[End], now: datetime) -> None:
+        """Add ends that have been written by now, by their class or status."""
         self.updated += len(ends)
         self.by_outcome.update(str(end.outcome.failure_class or end.outcome.ending) for end in ends)
+        stops = (end.task.stopped_at for end in ends if end.task is not None)
+        self.ages_s += [max(0.0, (now - at).total_seconds()) for at in stops if at is not None]
 
     def as_dict(self) -> dict[str, Any]:
         """As plain values."""
@@ -73,6 +77,12 @@ class ReconcilingMetrics:
             registry=registry,
             buckets=(0.05, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300),
         )
+        self._end_age = Histogram(
+            "dagy_reconcile_end_age_seconds",
+            "From a task's stop, as ECS dates it, to the end of its attempt on the record, by a pass.",
+            registry=registry,
+            buckets=(1, 5, 15, 30, 60, 120, 300, 330, 360, 420, 600, 1800, 3600),
+        )
         self._lag = Gauge(
             "dagy_reconcile_lag_seconds",
             "At the end of the last pass: seconds since the pass (or rotation) began that last looked at every due run.",
@@ -92,3 +102,5 @@ class ReconcilingMetrics:
         self._held.set(held)
         for outcome, count in summary.by_outcome.items():
             self._ended.labels(outcome).inc(count)
+        for age_s in summary.ages_s:
+            self._end_age.observe(age_s)

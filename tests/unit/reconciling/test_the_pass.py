@@ -23,7 +23,7 @@ from dagy_control.reconciling.metrics import PassSummary, ReconcilingMetrics
 from dagy_control.reconciling.pacing import PacePolicy, due_s, gap_s
 from dagy_control.reconciling.rotation import Arc, Rotation, starting_point
 from dagy_control.reconciling.sightings import MissingSightings
-from tests.builders import ARN, CLUSTER, WORKER, result, running, stopped, task_of, tick_at, writer_of
+from tests.builders import ARN, CLUSTER, NOW, WORKER, result, running, stopped, task_of, tick_at, writer_of
 from tests.fakes.clock import VirtualClock
 from tests.fakes.flows import FakeResults
 from tests.fakes.permit import FakePermit
@@ -405,6 +405,19 @@ async def test_a_failed_pass_lets_the_lag_grow() -> None:
     with pytest.raises(Transient):
         await world.reconcile()
     assert world.registry.get_sample_value("dagy_reconcile_lag_seconds") == 101
+
+
+async def test_how_late_a_pass_found_a_stopped_task_is_told_of_those_that_it_ended() -> None:
+    runs = many(3)
+    tasks = [stopped(runs[0], stopped_at=NOW), stopped(runs[1]), task_of(runs[2])]
+    world = World(runs, tasks)
+    await world.clock.advance(100)
+    await world.reconcile()
+    assert world.ended() == 2
+    assert world.registry.get_sample_value("dagy_reconcile_end_age_seconds_count") == 1, (
+        "ECS has dated one of the stops"
+    )
+    assert world.registry.get_sample_value("dagy_reconcile_end_age_seconds_sum") == 101, "the call takes a second"
 
 
 # A pass that no other follows.
