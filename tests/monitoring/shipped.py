@@ -1,0 +1,39 @@
+"""What deploy/ ships, as the tests read it."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "deploy" / "monitoring"
+RULES = EXAMPLES / "rules" / "dagy.yml"
+DASHBOARD = EXAMPLES / "dashboard.json"
+INSIGHTS = ROOT / "deploy" / "insights"
+
+_RULES: list[dict[str, Any]] = [
+    rule for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"]
+]
+ALERTS = [rule for rule in _RULES if "alert" in rule]
+RECORDS = [rule for rule in _RULES if "record" in rule]
+
+_SUFFIXES = {"counter": ("",), "gauge": ("",), "info": ("",), "histogram": ("_bucket", "_sum", "_count")}
+
+
+def documented_metrics() -> set[str]:
+    """The series that docs/metrics.md names (a test of its own holds that page equal to the code)."""
+    rows = re.findall(r"^\| `(dagy_\w+)` \| (\w+) \|", (ROOT / "docs" / "metrics.md").read_text(), re.MULTILINE)
+    return {name + suffix for name, kind in rows for suffix in _SUFFIXES[kind]}
+
+
+def metrics_in(expression: str) -> set[str]:
+    """The metrics and records that an expression names; label values and durations are not among them."""
+    bare = re.sub(r'"[^"]*"', '""', expression)
+    return set(re.findall(r"\b(?:dagy[_:]\w+|up|process_\w+)\b", bare))
+
+
+def anchors_of(document: str) -> set[str]:
+    """The anchors of a document's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", (ROOT / "docs" / document).read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
