@@ -5,8 +5,11 @@ kind suffers just this. A cell that the default run never reaches fails it, unle
 """
 
 from collections import Counter, defaultdict, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
+
+from typing_extensions import override
 
 from tests.simulation.faults import APPLIED, TIMEOUTS, Aim, Cell, Fate, FaultPlan, Phase
 
@@ -126,10 +129,51 @@ def aims(plan: FaultPlan, *, count: int, with_events: bool, with_leases: bool) -
     return {row: deque(sorted(each, key=lambda aim: aim.after_s)) for row, each in waiting.items()}
 
 
+def aim_first_at(hunted: Sequence[Cell], waiting: dict[str, deque[Aim]]) -> None:
+    """Put these cells before all other aims of their rows."""
+    for cell in reversed(hunted):
+        waiting.setdefault(cell.row, deque()).appendleft(Aim(cell, 0.0))
+
+
 def _turn(cells: list[Cell], ordinal: int, count: int) -> list[Cell]:
     """So many cells in a row: turn by turn they go round them all, evenly ("golden ratio sequence")."""
     start = int(ordinal * GOLDEN % 1 * len(cells))
     return (cells + cells)[start : start + min(count, len(cells))]
+
+
+@dataclass(frozen=True, slots=True)
+class Hunt:
+    """A seed that is played, with so many replicas, for the sake of cells that no other has reached."""
+
+    seed: int
+    replicas: int
+    cells: tuple[Cell, ...]
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What it changes in the seed's own scenario: what the cells need, and the aims."""
+        needs = {row.needs for row in ROWS if row.name in {cell.row for cell in self.cells}}
+        given = {f"with_{need}": True for need in needs if need}
+        replay = f"python -m tests.simulation --seed {self.seed} --trace --hunt '{self}'"
+        return {"replicas": self.replicas, "hunted": self.cells, "replay": replay, **given}
+
+    @override
+    def __str__(self) -> str:
+        """As `--hunt` takes it: the replicas, and each cell's row, fault and moment of the crash."""
+        return "; ".join(
+            [str(self.replicas), *(f"{each.row} | {each.fate} | {each.phase or ''}" for each in self.cells)]
+        )
+
+    @classmethod
+    def parse(cls, seed: int, text: str) -> "Hunt":
+        """The hunt of this text. Raises ValueError for any other."""
+        replicas, *cells = text.split("; ")
+        parts = [cell.split(" | ") for cell in cells]
+        return cls(
+            seed,
+            int(replicas),
+            tuple(Cell(row, Fate(fate), Phase(phase.strip()) if phase.strip() else None) for row, fate, phase in parts),
+        )
 
 
 class Matrix:
@@ -151,6 +195,14 @@ class Matrix:
             for cell in cells_of(row)
             if not self.reached[replicas][cell]
         ]
+
+    def hunts(self, first_seed: int, *, seeds: int) -> list["Hunt"]:
+        """Further seeds, as many for each number of replicas that misses cells, which aim at what is missing."""
+        hunts = []
+        for replicas in REPLICAS:
+            cells = tuple(cell for missed, cell in self.missing() if missed == replicas)
+            hunts += [Hunt(first_seed + number, replicas, cells) for number in range(seeds) if cells]
+        return hunts
 
     def unknown(self) -> set[str]:
         """Rows that were seen and are not listed: somebody added a call."""

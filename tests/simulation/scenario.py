@@ -17,7 +17,7 @@ from dagy_control.orphans.decide import OrphanPolicy
 from dagy_control.reconciling.decide import ReconcilePolicy
 from tests.simulation.conduct import CONDUCTS, Conduct, Conducts
 from tests.simulation.faults import Cell, Fate, FaultPlan, Outage, Phase, Weather
-from tests.simulation.matrix import AIMS, aims
+from tests.simulation.matrix import AIMS, aim_first_at, aims
 from tests.simulation.network import SimClock
 
 CLUSTER = "dagy-sim"
@@ -92,7 +92,7 @@ class Scenario:
     `events_kept`: no event is lost or late. `rest_s`: for how long, at the end, nothing may be written: a pass of every loop.
     `max_runtime_hours`: what the orphan scanner takes for too long. `orphans_gone_from_s`: from when on no orphan may live for
     longer than `ORPHAN_LIFE_S`; from the calm on unless said. `clock_rates`: how fast the clocks of the replicas run.
-    `at_most`: how many runs, at the end, may have this status or failure class.
+    `at_most`: how many runs, at the end, may have this status or failure class. `hunted`: cells to aim at before all others.
     """
 
     seed: int
@@ -112,6 +112,7 @@ class Scenario:
     with_leases: bool = False
     without: frozenset[str] = frozenset()
     aims: int = AIMS
+    hunted: tuple[Cell, ...] = ()
     shuffled: bool = False
     with_long_outage: bool = False
     with_earlier_version: bool = False
@@ -139,6 +140,7 @@ class Scenario:
         plan.outages = (*self.outages, *(self._outages(plan) if self.chaos else ()))
         if self.aims > 0:
             plan.aims = aims(plan, count=self.aims, with_events=self.with_events, with_leases=self.with_leases)
+            aim_first_at(self.hunted, plan.aims)
         return plan
 
     def _outages(self, plan: FaultPlan) -> Iterator[Outage]:

@@ -2,9 +2,15 @@
 
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
+
+from tests.simulation.faults import Cell, Fate, Phase
+from tests.simulation.invariants import Violation
+from tests.simulation.matrix import REPLICAS, ROWS, Hunt, Matrix, cells_of
+from tests.simulation.world import outcome
 
 ROOT = Path(__file__).parents[2]
 
@@ -16,6 +22,7 @@ REFUSED = {
         "'12:sideways' must be INDEX:PHASE, with a phase of before, applied, delivered",
     ),
     "an index that is none": ("tests.simulation.crash_points", ["--at", "x:before"], "'x:before' must be INDEX:PHASE"),
+    "a hunt that is none": ("tests.simulation", ["--seed", "1", "--hunt", "2; a row"], "--hunt cannot be read"),
     "a mutant that is none": ("tests.simulation.mutation_gate", ["--only", "nope"], "invalid choice: 'nope'"),
 }
 
@@ -34,3 +41,26 @@ def test_a_crash_point_can_be_played_again_by_its_index_and_phase() -> None:
     assert ended.returncode == 0
     assert ended.stdout.endswith("1 of 1 crashes were reached; nothing is violated\n")
     assert ", applied" in ended.stdout
+
+
+def test_a_hunt_reaches_the_cells_that_it_is_played_for_and_is_played_again_by_its_words() -> None:
+    cells = (
+        Cell("leases: PutItem lease renew", Fate.APPLIED_LATE, Phase.DELIVERED),
+        Cell("orphans: UpdateItem stop cause", Fate.THROTTLED, None),
+    )
+    hunt = Hunt(205, 1, cells)
+    assert Hunt.parse(205, str(hunt)) == hunt
+    report = outcome(hunt)
+    assert not isinstance(report, Violation)
+    assert all(report.cells[cell] for cell in cells)
+
+
+def test_what_no_seed_has_reached_is_hunted_with_the_number_of_replicas_that_misses_it() -> None:
+    matrix = Matrix()
+    everything = Counter(cell for row in ROWS for cell in cells_of(row))
+    missed = Cell("launching: UpdateItem claim", Fate.THROTTLED, None)
+    for replicas in REPLICAS:
+        matrix.add(replicas, everything - Counter([missed]) if replicas == 2 else everything)
+    assert matrix.hunts(300, seeds=2) == [Hunt(300, 2, (missed,)), Hunt(301, 2, (missed,))]
+    matrix.add(2, Counter([missed]))
+    assert matrix.hunts(300, seeds=2) == []

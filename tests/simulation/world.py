@@ -23,6 +23,7 @@ from tests.simulation.conduct import Conduct
 from tests.simulation.fleet import Fleet
 from tests.simulation.hearing import branches, heard
 from tests.simulation.invariants import Invariants, Violation
+from tests.simulation.matrix import Hunt
 from tests.simulation.network import Network, SimClock
 from tests.simulation.scenario import CLUSTER, Report, Scenario, a_run, worker_definition
 from tests.simulation.servers import EventQueue, RunsTable, SmallStores, TaskHistory
@@ -389,10 +390,10 @@ class World:
             self.client.crash(host)
 
 
-def outcome(seed: int) -> Report | Violation:
-    """The story of a seed, or what it violates."""
+def outcome(seed: int | Hunt) -> Report | Violation:
+    """The story of a seed, its own or one that hunts, or what it violates."""
     try:
-        report = play(seed)
+        report = play(seed.seed, **seed.options) if isinstance(seed, Hunt) else play(seed)
     except Violation as violation:
         return violation
     report.moments.clear()  # only crash points need them, and they are many
@@ -402,6 +403,6 @@ def outcome(seed: int) -> Report | Violation:
 def play(seed: int, **options: Any) -> Report:
     """The story of a seed: one to three replicas, some without any event, some with leases, unless said otherwise."""
     scenario = replace(played.mixed(seed), **options)
-    if options:
+    if options and "replay" not in options:
         scenario = replace(scenario, replay=f"tests.simulation.world.play({seed}, **{options!r})")
     return World(scenario).play()
