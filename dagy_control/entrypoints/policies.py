@@ -195,7 +195,9 @@ def worker_environment(settings: Settings) -> dict[str, str]:
             if value != getattr(usual, name):
                 text = ",".join(value) if isinstance(value, tuple) else str(value)
                 environment[f"DAGY_{section}__{name}".upper()] = text
-    named = ("installation", "environment") if settings.telemetry.cloudwatch_metrics else ()  # the dimensions of its figures
+    named = (
+        ("installation", "environment") if settings.telemetry.cloudwatch_metrics else ()
+    )  # the dimensions of its figures
     for name in ("log_level", *named):
         if getattr(settings, name) != getattr(default, name):
             environment[f"DAGY_{name}".upper()] = getattr(settings, name)

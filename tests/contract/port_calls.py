@@ -202,12 +202,6 @@ CALLS: Mapping[str, PortCall] = {
         call=lambda ports, name: ports.runs.glance_many([run.run_id for run in runs_of(name)] + task_names(name, 100)),
         after=1,
     ),
-    "runs.glance_many": PortCall(
-        operation="BatchGetItem",
-        before=five_runs,
-        call=lambda ports, name: ports.runs.glance_many([run.run_id for run in runs_of(name)] + task_names(name, 100)),
-        after=1,
-    ),
     "runs.active": PortCall(
         operation="Query",
         before=five_runs,
