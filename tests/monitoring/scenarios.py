@@ -76,6 +76,8 @@ def healthy() -> dict[str, str]:
         success("orphans", "b"): "0x15 900x15 1800x15 2700x15 3600x15 4500x15 5400x15 6300x15 7200x15 8100x15",
         of("dagy_queue_held", reason="no_room"): steady(40),
         of("dagy_queue_held", "b", reason="breaker_open"): steady(7),
+        of("dagy_queue_oldest_wait_seconds"): steady(90),
+        of("dagy_queue_oldest_wait_seconds", "b"): steady(99999),
         of("dagy_launch_breaker_open", cause="permission"): steady(0),
         of("dagy_launch_breaker_open", "b", cause="permission"): steady(1),
         of("dagy_launches_total", result="launched"): growing(10),
@@ -198,6 +200,7 @@ FIRING = [
         {of("dagy_launches_total", result="launched"): f"0+10x100 1000x{MINUTES - 100}"},
         {"DagyQueueStuck": 1},
     ),
+    Story("a run waits for an hour", {of("dagy_queue_oldest_wait_seconds"): steady(3600)}, {"DagyQueueOld": 1}),
     Story(
         "answers of RunTask are lost",
         {of("dagy_launches_total", result="unresolved"): growing(1)},
