@@ -137,6 +137,7 @@ SILENT = [
             lease("launching", "b"): f"0x100 1x{MINUTES - 100}",
             of("dagy_launch_breaker_open", "b", cause="permission"): f"1x100 0x{MINUTES - 100}",
             of("dagy_queue_held", "b", reason="breaker_open"): None,
+            of("dagy_queue_oldest_wait_seconds", "b"): steady(30),
         },
     ),
     Story(

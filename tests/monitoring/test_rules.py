@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from tests.monitoring.scenarios import END, FIRING, SILENT, Story, healthy
+from tests.monitoring.servers import in_test_time
 from tests.monitoring.shipped import ALERTS, EXAMPLES, RECORDS, RULES, anchors_of, documented_metrics, metrics_in
 
 needs_promtool = pytest.mark.monitoring
@@ -121,3 +122,12 @@ def test_what_alertmanager_holds_back_are_alerts_that_exist() -> None:
     named = set(re.findall(r'alertname = "(\w+)"', yaml.safe_dump(config["inhibit_rules"], width=1000)))
     assert named <= {alert["alert"] for alert in ALERTS}
     assert len(named) > 3
+
+
+def test_only_waits_are_shortened_in_test_time() -> None:
+    shipped, here = RULES.read_text().splitlines(), in_test_time(RULES.read_text()).splitlines()
+    changed = [(old.strip(), new.strip()) for old, new in zip(shipped, here, strict=True) if old != new]
+    assert ("for: 1h", "for: 60s") in changed
+    assert [old for old, _ in changed if not old.startswith("for: ")] == [
+        "> 3 * max by (job, loop) (dagy_loop_interval_seconds) + 300"
+    ]
