@@ -114,7 +114,7 @@ def _is_unknown(name: str) -> bool:
 def _unknown(name: str, text: str) -> Problem:
     near = nearest(name, variable_names())
     remedy = f"did you mean {near}?" if near else "unset it; `dagy-control config reference` lists the known ones"
-    return Problem(name, name, shown(name, text), "is not a setting", remedy)
+    return Problem(name, name, shown(f"{name} {remedy}", text), "is not a setting", remedy)
 
 
 def _contradiction(given: Given, other: Given, key: str) -> Problem:

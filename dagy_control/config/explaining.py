@@ -78,7 +78,9 @@ def _field_problem(detail: ErrorDetails, draft: Draft) -> Problem:
     source = draft.source(location)
     given = draft.reference(location) or shown(key, detail["input"])
     if detail["type"] == "extra_forbidden":
-        return Problem(source, key, given, "is not a setting", _unknown_remedy(location))
+        remedy = _unknown_remedy(location)
+        given = draft.reference(location) or shown(f"{key} {remedy}", detail["input"])  # a secret's name, misspelt
+        return Problem(source, key, given, "is not a setting", remedy)
     setting = settings_by_path().get(tuple(str(part) for part in location[:2])) or settings_by_path().get(
         (str(location[0]),)
     )

@@ -307,6 +307,6 @@ class WorkerSettings(Section):
     """Seconds in which the wheels or requirements of one dependency package must be installed."""
     redact_keys: tuple[str, ...] = Field(REDACTED_KEYS, max_length=100)
     """Patterns of names, as `*token*`; case does not matter. Values of parameters and environment variables under such a name are
-    replaced in what the worker logs and records. Naming any replaces all."""
+    replaced in what the worker logs and records, and in what commands show of runs and deployments. Naming any replaces all."""
     work_dir: Path | None = Field(None, examples=["/tmp/dagy"])  # noqa: S108 - an example for the documentation, never used as a path
     """Folder for artifacts and dependencies, which stay there for later runs. Unset: a temporary folder for each run."""

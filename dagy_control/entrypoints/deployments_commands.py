@@ -12,6 +12,7 @@ from rich.table import Table
 
 from dagy_control.entrypoints.arguments import pairs_of, parameters_of
 from dagy_control.entrypoints.command import ConfigOption, JsonOption, console, errors_as_sentences, with_ports
+from dagy_control.entrypoints.records import hiding_defaults
 from dagy_control.entrypoints.wiring import Ports
 from dagy_control.model.deployments import Deployment
 from dagy_control.requests.deployments import delete_deployment, set_deployment
@@ -67,7 +68,8 @@ def set_(
             max_attempts=max_attempts,
             updated_at=ports.clock.now(),
         )
-        return await set_deployment(ports.launcher(), ports.dep_packages, deployment)
+        stored = await set_deployment(ports.launcher(), ports.dep_packages, deployment)
+        return hiding_defaults(stored, ports.settings.worker.redact_keys)
 
     deployment = with_ports(config, work)
     launch = f"dagy-control runs launch --org {org_id} --deployment {name}"
@@ -79,7 +81,8 @@ def list_deployments(org_id: OrgOption, config: ConfigOption = None, as_json: Js
     """List an organisation's deployments."""
 
     async def work(ports: Ports) -> Sequence[Deployment]:
-        return await ports.deployments.of_org(org_id)
+        keys = ports.settings.worker.redact_keys
+        return [hiding_defaults(each, keys) for each in await ports.deployments.of_org(org_id)]
 
     deployments = with_ports(config, work)
     if as_json:
@@ -103,7 +106,8 @@ def show(name: str, org_id: OrgOption, config: ConfigOption = None, as_json: Jso
     """Show what a deployment says."""
 
     async def work(ports: Ports) -> Deployment:
-        return await ports.launcher().deployment(org_id, name)
+        deployment = await ports.launcher().deployment(org_id, name)
+        return hiding_defaults(deployment, ports.settings.worker.redact_keys)
 
     deployment = with_ports(config, work)
     facts = (f"  {key:<22} {_plain(value)}" for key, value in deployment_document(deployment).items())
@@ -115,7 +119,8 @@ def delete(name: str, org_id: OrgOption, config: ConfigOption = None, as_json: J
     """Delete a deployment. Its runs stay as they are."""
 
     async def work(ports: Ports) -> Deployment:
-        return await delete_deployment(ports.launcher(), org_id, name)
+        deleted = await delete_deployment(ports.launcher(), org_id, name)
+        return hiding_defaults(deleted, ports.settings.worker.redact_keys)
 
     _print(with_ports(config, work), f"deployment {name} of {org_id} is deleted", as_json=as_json)
 

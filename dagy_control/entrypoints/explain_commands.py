@@ -14,6 +14,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from dagy_control.entrypoints.command import ConfigOption, JsonOption, console, with_ports
+from dagy_control.entrypoints.records import hiding
 from dagy_control.entrypoints.wiring import Ports
 from dagy_control.model.runs import Run
 from dagy_control.model.task_runs import TaskRun
@@ -40,7 +41,7 @@ def explain_run(
     async def work(ports: Ports) -> tuple[Run, Sequence[TaskRun]]:
         if run_id is None or correlation_id is not None:
             raise RequestRefused("run_id", "say which run, or --correlation-id BATCH; one of the two")
-        run = await known_run(ports.runs, run_id)
+        run = hiding(await known_run(ports.runs, run_id), ports.settings.worker.redact_keys)
         return run, await ports.task_runs.of_run(run_id)
 
     story = explain(*with_ports(config, work))

@@ -17,7 +17,7 @@ from dagy_control.entrypoints.command import (
     errors_as_sentences,
     with_ports,
 )
-from dagy_control.entrypoints.records import run_document, task_run_document
+from dagy_control.entrypoints.records import hiding, run_document, task_run_document
 from dagy_control.entrypoints.runs_view import key_used_before, replay_note, run_page, runs_table
 from dagy_control.entrypoints.wiring import Ports, new_id
 from dagy_control.model.runs import Run
@@ -78,13 +78,14 @@ def launch(
             max_attempts=max_attempts,
         )
 
-    async def work(ports: Ports) -> Run:
-        return await ports.launcher().submit(order)
+    async def work(ports: Ports) -> tuple[Run, Run]:
+        run = await ports.launcher().submit(order)
+        return run, hiding(run, ports.settings.worker.redact_keys)
 
-    run = with_ports(config, work)
+    run, shown = with_ports(config, work)
     if note := replay_note(run, order):
         print(note, file=sys.stderr)
-    _print_launched(run, as_json=as_json)
+    _print_launched(shown, as_json=as_json)
 
 
 @app.command()
@@ -97,7 +98,8 @@ def retry(
     """Queue a run that is over once more, as a new run: same flow version, parameters, executor, size and environment."""
 
     async def work(ports: Ports) -> Run:
-        return await retry_run(ports.launcher(), run_id, idempotency_key=idempotency_key)
+        run = await retry_run(ports.launcher(), run_id, idempotency_key=idempotency_key)
+        return hiding(run, ports.settings.worker.redact_keys)
 
     run = with_ports(config, work)
     if run.retry_of != run_id:
@@ -151,6 +153,11 @@ def list_runs(
     """List runs, newest first: of an organisation, of one of its flows, or of a batch."""
 
     async def work(ports: Ports) -> Listing:
+        listing = await look(ports)
+        keys = ports.settings.worker.redact_keys
+        return Listing([hiding(run, keys) for run in listing.runs], listing.complete)
+
+    async def look(ports: Ports) -> Listing:
         if correlation_id is not None:
             return await list_batch(ports.runs, correlation_id, limit=limit, org_id=org_id, flow_name=flow_name)
         if org_id is None:
@@ -173,7 +180,7 @@ def show(run_id: str, config: ConfigOption = None, as_json: JsonOption = False) 
     """Show one run: its state, its story, its tasks, and what to do if it failed."""
 
     async def work(ports: Ports) -> tuple[Run, Sequence[TaskRun]]:
-        run = await known_run(ports.runs, run_id)
+        run = hiding(await known_run(ports.runs, run_id), ports.settings.worker.redact_keys)
         return run, await ports.task_runs.of_run(run_id)
 
     run, task_runs = with_ports(config, work)
@@ -189,7 +196,8 @@ def cancel(run_id: str, config: ConfigOption = None, as_json: JsonOption = False
     """Cancel a run: recorded at once; its task is stopped by the daemon. Repeating is harmless."""
 
     async def work(ports: Ports) -> Run:
-        return await cancel_run(ports.runs, ports.writer, ports.clock, run_id)
+        run = await cancel_run(ports.runs, ports.writer, ports.clock, run_id)
+        return hiding(run, ports.settings.worker.redact_keys)
 
     run = with_ports(config, work)
     if as_json:

@@ -10,12 +10,15 @@ from fnmatch import fnmatchcase
 
 from structlog.typing import EventDict
 
+from dagy_control.model.tasks import unsigned
+
 TEXT_MAX_CHARACTERS = 8_000
 LINE_MAX_CHARACTERS = 60_000
 """Of all texts of one line together. CloudWatch Logs takes events of 256 KB ("quotas"); escaping may make six bytes of one character."""
 SECRET_MIN_CHARACTERS = 6
 """A shorter value ("on", "3") would be found all over the text, and is no secret that anybody keeps."""
 TEXTS_MAX = 1_000
+REDACTED = "[redacted]"
 
 
 class Redactor:
@@ -39,10 +42,22 @@ class Redactor:
         self._expression = re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
 
     def text(self, text: str) -> str:
-        """The text without the values that are hidden."""
+        """The text without the values that are hidden, and without the signatures of its addresses."""
+        text = unsigned(text)
         if self._expression is None:
             return text
         return self._expression.sub(lambda found: f"[redacted {self._names[found.group()]}]", text)
+
+    def hidden(self, values: Mapping[str, object]) -> dict[str, object]:
+        """Nested values for people to see: `[redacted]` for all that lies below a hidden name."""
+        return {name: REDACTED if self.covers(str(name)) else self._hidden(value) for name, value in values.items()}
+
+    def _hidden(self, value: object) -> object:
+        if isinstance(value, Mapping):
+            return self.hidden(value)
+        if isinstance(value, list | tuple):
+            return [self._hidden(each) for each in value]
+        return self.text(value) if isinstance(value, str) else value
 
     def process(self, _: object, __: str, event: EventDict) -> EventDict:
         """A processor of structlog: redacts and bounds every text of a line."""
@@ -51,7 +66,7 @@ class Redactor:
             if name == "exc_info":  # not text yet: on a terminal the renderer itself makes a traceback of it
                 continue
             if self.covers(name):
-                event[name] = "[redacted]"
+                event[name] = REDACTED
                 continue
             bounded = self._bounded(value, min(TEXT_MAX_CHARACTERS, room))
             room = max(room - _characters(bounded), 0)
@@ -63,7 +78,7 @@ class Redactor:
             return cut(self.text(value), most)
         if isinstance(value, Mapping):
             return {
-                key: "[redacted]" if self.covers(str(key)) else self._bounded(each, most) for key, each in value.items()
+                key: REDACTED if self.covers(str(key)) else self._bounded(each, most) for key, each in value.items()
             }
         if isinstance(value, list | tuple):
             return [self._bounded(each, max(most // max(len(value), 1), 80)) for each in value[:200]]

@@ -555,6 +555,8 @@ def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
     [
         pytest.param("db_password = 'canary'", {}, id="key of the file"),
         pytest.param("[vault]\nclient_secret = 'canary'", {}, id="key in an unknown section"),
+        pytest.param("[api]\ntokn = 'canary'", {}, id="name misspelt"),
+        pytest.param(None, {"DAGY_API__TOKN": "canary"}, id="variable misspelt"),
         pytest.param("[[vaults]]\n[[vaults.inner]]\napi_key = ['canary']", {}, id="key in a list of tables"),
         pytest.param("launching.interval_s = {token = 'canary'}", {}, id="key in a wrong value"),
         pytest.param("password = 'canary", {}, id="file that is no TOML"),

@@ -5,7 +5,11 @@ from dataclasses import fields
 from datetime import UTC, datetime
 from typing import Any
 
-from dagy_control.entrypoints.records import run_document, task_run_document
+import pytest
+
+from dagy_control.config.loops import WorkerSettings
+from dagy_control.entrypoints.records import hiding, hiding_defaults, run_document, task_run_document
+from dagy_control.model.deployments import Deployment
 from dagy_control.model.lifecycle import claim_launch
 from dagy_control.model.runs import FailureClass, Run, RunChange, RunStatus, StopCause, applied
 from dagy_control.model.task_runs import TaskRun
@@ -67,3 +71,34 @@ def test_a_task_run_is_plain_json_too() -> None:
     document = task_run_document(row)
     assert json.loads(json.dumps(document)) == document
     assert "error_type" not in document
+
+
+HELD: dict[str, Any] = {"user": "etl", "login": {"api_token": "t0p-secret", "port": 5432}, "lines": [{"password": "x"}]}
+SEEN = {"user": "etl", "login": {"api_token": "[redacted]", "port": 5432}, "lines": [{"password": "[redacted]"}]}
+
+
+def test_a_run_is_shown_without_the_values_of_secret_names_and_without_its_request() -> None:
+    run = a_run(parameters=json.dumps(HELD), environment={"DB_PASSWORD": "x", "MODE": "fast"}, launch_request="{}")
+    shown = hiding(run, WorkerSettings().redact_keys)
+    assert json.loads(shown.parameters) == SEEN
+    assert shown.environment == {"DB_PASSWORD": "[redacted]", "MODE": "fast"}
+    assert shown.launch_request is None
+
+
+@pytest.mark.parametrize("parameters", ["{not json", '["a token"]'])
+def test_parameters_that_have_no_names_are_hidden_whole(parameters: str) -> None:
+    assert hiding(a_run(parameters=parameters), ()).parameters == "[redacted]"
+
+
+def test_only_the_configured_names_are_hidden() -> None:
+    shown = hiding(a_run(parameters=json.dumps(HELD)), ["us*"])
+    assert json.loads(shown.parameters) == {**HELD, "user": "[redacted]"}
+
+
+def test_a_deployment_is_shown_likewise() -> None:
+    environment = {"DB_PASSWORD": "x", "MODE": "fast"}
+    deployment = Deployment(
+        org_id="acme", deployment_name="d", flow_name="etl", updated_at=NOW, parameters=HELD, environment=environment
+    )
+    shown = hiding_defaults(deployment, WorkerSettings().redact_keys)
+    assert (shown.parameters, shown.environment) == (SEEN, {"DB_PASSWORD": "[redacted]", "MODE": "fast"})

@@ -140,3 +140,9 @@ def test_without_patterns_nothing_is_hidden() -> None:
 def test_a_cut_text_is_never_longer_than_its_bound_and_the_mark(most: int) -> None:
     assert len(cut("x" * 1000, most)) <= max(most, 40)
     assert cut("short", 5) == "short"
+
+
+def test_a_signed_address_loses_its_signature_without_any_pattern(capsys: pytest.CaptureFixture[str]) -> None:
+    address = "https://b.s3.amazonaws.com/k?X-Amz-Algorithm=A&X-Amz-Signature=5ec7e7"
+    (line,) = written(capsys, Redactor(()), "failed", error=f"GET {address}: 403")
+    assert json.loads(line)["error"].startswith("GET https://b.s3.amazonaws.com/k?(signature left out)")
