@@ -8,10 +8,11 @@ STAMP  := $(VENV)/.installed-from-lock
 MINISTACK       := .venv-ministack
 MINISTACK_LOCK  := tests/contract/ministack.lock
 MINISTACK_STAMP := $(MINISTACK)/.installed-from-lock
+MONITORING      := .venv-monitoring
 COMPILE         := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header \
                    --no-emit-index-url --no-emit-find-links --python-version 3.11
 
-.PHONY: setup demo local test storm simulate simulate-crashes simulate-long simulate-mutants simulate-interpreters bench check format lock clean help
+.PHONY: setup demo local test storm monitoring simulate simulate-crashes simulate-long simulate-mutants simulate-interpreters bench check format lock clean help
 
 help:             ## Show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/	/'
@@ -44,6 +45,10 @@ test: setup       ## The tests
 
 storm: $(STAMP)   ## Kill two real daemons at random for a minute under a stream of launches
 	@$(BIN)/python -m pytest -m storm tests/acceptance
+
+monitoring: $(STAMP) ## Alerts, dashboard and examples in deploy/ on Debian's Prometheus and Alertmanager, with a real daemon
+	@tests/monitoring/bring_servers.sh $(MONITORING)
+	@PATH="$$PATH:$(CURDIR)/$(MONITORING)/usr/bin" $(BIN)/python -m pytest -m monitoring tests/monitoring
 
 simulate: $(STAMP) ## Play SEEDS seeds of the simulation (default 200); from 150 on every cell of the matrix must be reached
 	@$(BIN)/python -m tests.simulation --seeds $(or $(SEEDS),200)

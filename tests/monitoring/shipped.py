@@ -1,6 +1,7 @@
 """What deploy/ ships, as the tests read it."""
 
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -37,3 +38,18 @@ def anchors_of(document: str) -> set[str]:
     """The anchors of a document's headings, as GitHub makes them."""
     headings = re.findall(r"^#+ (.+)$", (ROOT / "docs" / document).read_text(), re.MULTILINE)
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def alert_table() -> str:
+    """The alerts as docs/monitoring.md lists them: `python -m tests.monitoring.shipped` prints it."""
+    lines = ["| alert | severity | after | what it says |", "|---|---|---|---|"]
+    for alert in ALERTS:
+        anchor = alert["annotations"]["runbook_url"].partition("}}/")[2]
+        says = re.sub(r"\{\{ \$labels\.(\w+) \}\}", r"*\1*", alert["annotations"]["summary"])
+        says = re.sub(r"\{\{ \$value \| \w+ \}\}", "*n*", says)
+        lines.append(f"| [`{alert['alert']}`]({anchor}) | {alert['labels']['severity']} | {alert['for']} | {says} |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(alert_table())

@@ -92,7 +92,7 @@ async def scene(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Scene
                     async def scraped() -> bool:
                         try:
                             return bool(await watch.query("dagy_build_info"))
-                        except aiohttp.ClientConnectionError:
+                        except aiohttp.ClientError:  # not up yet, or up and not ready
                             return False
 
                     await world.until("the first scrape", scraped, timeout_s=SOON_S)

@@ -11,7 +11,17 @@ import yaml
 
 from tests.monitoring.scenarios import END, FIRING, SILENT, Story, healthy
 from tests.monitoring.servers import in_test_time
-from tests.monitoring.shipped import ALERTS, EXAMPLES, RECORDS, RULES, anchors_of, documented_metrics, metrics_in
+from tests.monitoring.shipped import (
+    ALERTS,
+    EXAMPLES,
+    RECORDS,
+    ROOT,
+    RULES,
+    alert_table,
+    anchors_of,
+    documented_metrics,
+    metrics_in,
+)
 
 needs_promtool = pytest.mark.monitoring
 
@@ -62,7 +72,7 @@ def test_an_alert_tells_its_values_and_where_to_read_on(tmp_path: Path) -> None:
         "runbook_url": "https://docs.test/operations.md#a-run-stays-running",
     }
     test = played(story) | {
-        "external_labels": {"dagy_docs": "https://docs.test"},
+        "external_labels": {"docs_url": "https://docs.test"},
         "promql_expr_test": [],
         "alert_rule_test": [
             {
@@ -85,6 +95,11 @@ def test_prometheus_and_alertmanager_accept_what_is_shipped() -> None:
     assert shutil.which("prometheus"), "the server itself, for test_alerting"
 
 
+def test_the_page_lists_the_alerts_as_they_are() -> None:
+    """`python -m tests.monitoring.shipped` prints the table."""
+    assert alert_table() in (ROOT / "docs" / "monitoring.md").read_text()
+
+
 def test_every_alert_has_its_story() -> None:
     assert {name for story in FIRING for name in story.fires} == {alert["alert"] for alert in ALERTS}
 
@@ -96,7 +111,7 @@ def test_an_alert_waits_says_what_is_wrong_and_leads_to_the_runbook(alert: dict[
     assert alert["labels"]["severity"] in {"critical", "warning"}
     assert set(alert["annotations"]) == {"summary", "description", "runbook_url"}
     match = re.fullmatch(
-        r"\{\{ \$externalLabels\.dagy_docs \}\}/operations\.md#([a-z-]+)", alert["annotations"]["runbook_url"]
+        r"\{\{ \$externalLabels\.docs_url \}\}/operations\.md#([a-z-]+)", alert["annotations"]["runbook_url"]
     )
     assert match, alert["annotations"]["runbook_url"]
     assert match.group(1) in anchors_of("operations.md")

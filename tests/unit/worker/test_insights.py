@@ -4,6 +4,7 @@ import json
 import logging
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -50,10 +51,7 @@ fields @timestamp, run_id, duration_seconds
 | filter ispresent(duration_seconds)
 | stats avg(duration_seconds), max(duration_seconds), pct(duration_seconds, 95) by flow_name
 """
-OUT_OF_MEMORY = """
-fields @timestamp, run_id, task_name, message
-| filter message like /OOM|out of memory|MemoryError/
-"""
+OUT_OF_MEMORY = (Path(__file__).parents[3] / "deploy" / "insights" / "out-of-memory.txt").read_text()
 SLOWEST = """
 fields @timestamp, task_run_id, task_name, duration_seconds
 | filter event_type = "task_end"
