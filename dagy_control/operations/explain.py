@@ -161,6 +161,8 @@ def _marks(run: Run) -> Iterator[Moment]:
     result = run.committed_result
     if result is not None and run.result_at is not None:
         why = ": ".join(filter(None, (str(result.failure_class or ""), result.message)))
+        if why and any(each.at == run.result_at and each.why.startswith(why[:100]) for each in run.transitions):
+            why = ""  # the change of status that it brought says it
         yield Moment(
             at=run.result_at,
             attempt=run.attempt,

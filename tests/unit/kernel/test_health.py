@@ -128,6 +128,21 @@ async def test_an_outage_of_aws_does_not_turn_alive_false_but_a_hung_tick_does()
         await clock.advance(200)
 
 
+async def test_an_outage_of_aws_turns_ready_false_with_its_reason_and_passes() -> None:
+    clock = VirtualClock()
+    tables = Check(clock, Transient("DynamoDB: connection refused"))
+    health = Health(clock)
+    health.register_alive("launching", lambda: None)
+    health.register_ready("tables", tables)
+    health.register_ready("ecs", Check(clock))
+    report = await clock.run(health.ready())
+    assert (report.ok, health.alive().ok) == (False, True)
+    assert report.components == {"tables": "DynamoDB: connection refused", "ecs": "ok"}
+    tables.answer = None
+    await clock.advance(6)
+    assert (await clock.run(health.ready())).ok
+
+
 async def test_the_event_loops_lag_is_the_worst_of_the_last_minute() -> None:
     clock, registry, drain = VirtualClock(), CollectorRegistry(), Drain()
     lag = LoopLag(registry, clock)

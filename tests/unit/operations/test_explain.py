@@ -14,7 +14,7 @@ from dagy_control.model.lifecycle import (
     request_cancel,
 )
 from dagy_control.model.outcomes import Sighting, judge
-from dagy_control.model.runs import FailureClass, Run, RunChange, RunStatus, Transition, applied
+from dagy_control.model.runs import FailureClass, ResultStatus, Run, RunChange, RunStatus, Transition, applied
 from dagy_control.model.task_runs import TaskRun
 from dagy_control.model.tasks import SeenContainer, SeenTask
 from dagy_control.operations.explain import TASKS_TOLD_MAX, Explanation, Teller, explain
@@ -35,6 +35,10 @@ class Tale:
         assert isinstance(change, RunChange), change
         self.run = applied(self.run, change, "op")
         self.now += timedelta(seconds=seconds)
+
+    def write(self, change: object) -> None:
+        """Anything else that is written to it."""
+        self._after(change, 1)
 
     def launch(self, arn: str, *, provider: str = "FARGATE_SPOT") -> None:
         self.now += timedelta(seconds=20)
@@ -188,3 +192,12 @@ def test_a_batch_is_told_by_status_by_class_with_an_example_and_by_its_costs() -
 def test_a_batch_of_which_nothing_has_ended_has_no_cost_rather_than_none() -> None:
     batch = explain_batch("nightly", [a_run()])
     assert (batch.estimated_cost_usd, batch.without_cost, batch.last_completed_at) == (None, 1, None)
+
+
+def test_why_a_worker_failed_is_said_once() -> None:
+    tale = Tale()
+    tale.launch(ARN)
+    word = result(ResultStatus.FAILED, failure_class=FailureClass.USER_ERROR, message="no such customer")
+    tale.write(commit_result(tale.run, word, RetryPolicy(), task_arn=ARN, now=tale.now))
+    texts = [moment.text for moment in explain(tale.run, []).moments if "FAILED" in moment.text]
+    assert texts == ["the worker committed its result, FAILED", "RUNNING -> FAILED: USER_ERROR: no such customer"]
