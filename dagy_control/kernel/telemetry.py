@@ -50,7 +50,7 @@ def configure_logging(
         ],
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
-        cache_logger_on_first_use=True,
+        cache_logger_on_first_use=False,  # a microsecond a line; a cached logger would keep what it was told before a change
     )
     handler = _OurHandler(sys.stdout)
     handler.setFormatter(

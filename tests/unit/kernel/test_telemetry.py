@@ -2,12 +2,10 @@
 
 import json
 import logging
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-import structlog
 from prometheus_client import CollectorRegistry, generate_latest
 
 from dagy_control.kernel.limiter import Bucket, Limiter
@@ -20,17 +18,6 @@ from dagy_control.kernel.telemetry import (
     new_registry,
 )
 from tests.fakes.clock import VirtualClock
-
-
-@pytest.fixture(autouse=True)
-def _logging_as_before() -> Iterator[None]:
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    root.handlers[:], root.level = handlers, level
-    for name in ("aiobotocore", "botocore", "aiohttp", "asyncio", "urllib3", "uvicorn"):
-        logging.getLogger(name).setLevel(logging.NOTSET)
-    structlog.reset_defaults()
 
 
 def _lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:

@@ -1,7 +1,6 @@
 """The runbook's Insights queries, word by word, over the lines that real attempts write."""
 
 import json
-import logging
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -63,24 +62,16 @@ CORRELATED = "fields @timestamp, run_id, event_type, message | filter correlatio
 
 @pytest.fixture(autouse=True)
 def own_process_state() -> Iterator[None]:
-    """Neither logging nor path outlive the test."""
-    root, config, path = logging.getLogger(), structlog.get_config(), list(sys.path)
-    handlers, level = list(root.handlers), root.level
+    """Neither path nor context outlive the test."""
+    path = list(sys.path)
     yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    structlog.configure(**config)
     structlog.contextvars.clear_contextvars()
     sys.path[:] = path
 
 
 def as_in_the_process() -> None:
-    """Log as `dagy-worker` does. In the test itself: a fixture's standard output is another one.
-
-    But no logger may keep what it is told here: the modules' own loggers outlive the test.
-    """
+    """Log as `dagy-worker` does. In the test itself: a fixture's standard output is another one."""
     configure_logging(level="INFO", finish=Redactor(()).process)
-    structlog.configure(**{**structlog.get_config(), "cache_logger_on_first_use": False})
 
 
 async def lines_of(capsys: pytest.CaptureFixture[str], *functions: str, **run: Any) -> list[Line]:
