@@ -12,7 +12,7 @@ MONITORING      := .venv-monitoring
 COMPILE         := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header \
                    --no-emit-index-url --no-emit-find-links --python-version 3.11
 
-.PHONY: setup demo local test storm monitoring simulate simulate-crashes simulate-long simulate-mutants simulate-interpreters bench check format lock clean help
+.PHONY: setup demo local test test-long storm monitoring simulate simulate-crashes simulate-long simulate-mutants simulate-interpreters bench check format lock clean help
 
 help:             ## Show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/	/'
@@ -42,6 +42,9 @@ local: $(STAMP)   ## Keep the embedded cloud and the daemon up until Ctrl-C
 
 test: setup       ## The tests
 	@$(BIN)/python -m pytest
+
+test-long: $(STAMP) ## Longer tests on real processes: workers killed at every phase, edits under load, planted secrets, stories
+	@$(BIN)/python -m pytest -m long tests/acceptance
 
 storm: $(STAMP)   ## Kill two real daemons at random for a minute under a stream of launches
 	@$(BIN)/python -m pytest -m storm tests/acceptance

@@ -18,7 +18,12 @@ from dagy_control.model.runs import FailureClass, Run, RunStatus
 from dagy_control.requests.orders import LaunchOrder
 from tests.acceptance.looking import at_work, ended
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(300)]
+pytestmark = [
+    pytest.mark.acceptance,
+    pytest.mark.long,
+    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.timeout(300),
+]
 
 KEYS = {
     "run_id",

@@ -78,6 +78,7 @@ async def test_sighup_makes_the_daemon_look_and_say_so(world: DemoWorld, daemon:
     assert "CONFIG_TAKEN" in daemon.log.read_text()
 
 
+@pytest.mark.long
 async def test_random_edits_under_load_lose_no_tick_and_no_run(world: DemoWorld, daemon: Daemon) -> None:
     chance = random.Random(20261122)
     good = world.stack.config.read_text()

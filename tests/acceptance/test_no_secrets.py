@@ -23,7 +23,12 @@ from dagy_control.requests.orders import LaunchOrder
 from dagy_control.requests.registration import register_flow
 from tests.acceptance.looking import SOON_S, at_work, ended
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(600)]
+pytestmark = [
+    pytest.mark.acceptance,
+    pytest.mark.long,
+    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.timeout(600),
+]
 
 SECRETS = {
     "a secret": "canary-secret-7f3a91",

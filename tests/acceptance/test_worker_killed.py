@@ -20,7 +20,12 @@ from tests.acceptance.held_cloud import SOON_S, HeldCloud, Hold, held_cloud
 from tests.contract.proxy import Fault, FaultKind
 from tests.hostile_archives import a_zip
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(300)]
+pytestmark = [
+    pytest.mark.acceptance,
+    pytest.mark.long,
+    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.timeout(300),
+]
 
 WORKER = """\
 allow_network_installs = true
