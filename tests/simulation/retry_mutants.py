@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from dagy_control.launching import breaker, loop, request
+from dagy_control.launching import breaker, request
 from dagy_control.launching import decide as launching
 from dagy_control.launching.breaker import Breaker, BreakerPolicy, Claims
 from dagy_control.launching.effects import LaunchingEffects
@@ -11,7 +11,7 @@ from dagy_control.model import failures, hashing, leases, lifecycle
 from dagy_control.model.runs import FailureClass, RunStatus
 from tests.simulation.conduct import Conduct
 from tests.simulation.faults import Fate, Outage
-from tests.simulation.removing import CALM, Mutant, policies, replaced
+from tests.simulation.removing import CALM, Mutant, always, policies, replaced
 from tests.simulation.scenario import DRIFTING
 
 
@@ -58,16 +58,6 @@ def _no_wait() -> Any:
         return 0.0
 
     return replaced(hashing, "jittered", jittered)
-
-
-def _before_its_time() -> Any:
-    honest = launching.decide
-
-    def decide(snapshot: Any, policy: Any, now: Any) -> Any:
-        queued = [replace(run, not_before=None) for run in snapshot.queued]
-        return honest(replace(snapshot, queued=queued), policy, now)
-
-    return replaced(loop, "decide", decide)
 
 
 def _never_larger() -> Any:
@@ -159,7 +149,7 @@ RETRY_MUTANTS: tuple[Mutant, ...] = (
     Mutant("intent_renewed", "a token that is sent again is on record as sent again", _unrenewed),
     Mutant("send_time_renewed", "the wait for a task begins with the last send", _unrenewed_time, LATE_ANSWER),
     Mutant("retry_waits", "what failed is not tried again at once", _no_wait),
-    Mutant("not_before", "what is to wait waits", _before_its_time),
+    Mutant("not_before", "what is to wait waits", lambda: replaced(launching, "is_due", always)),
     Mutant(
         "infra_counted_apart", "the infrastructure's failures are not the user's", _requeued_without("infra_failures")
     ),
