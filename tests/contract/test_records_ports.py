@@ -1,6 +1,7 @@
 """The smaller tables' ports, held to their docstrings over the fakes and over DynamoDB."""
 
 import uuid
+import zlib
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -9,7 +10,7 @@ from typing import Any, TypeAlias
 import pytest
 import pytest_asyncio
 
-from dagy_control.adapters.attributes import UnreadableRecord, to_item
+from dagy_control.adapters.attributes import UnreadableRecord, Value, to_item
 from dagy_control.adapters.dynamo_flows import DynamoFlows
 from dagy_control.adapters.dynamo_orphans import DynamoStateTables, DynamoSuspicions
 from dagy_control.adapters.dynamo_task_runs import DynamoTaskRuns
@@ -105,6 +106,36 @@ def a_flow(version: str = "1", *, registered_s_ago: float = 0, **values: Any) ->
         "registered_at": ago(registered_s_ago),
     }
     return FlowRecord(**{**defaults, **values})
+
+
+async def test_a_flow_of_ten_thousand_tasks_is_registered_and_read_back_whole(flows: AnyFlows) -> None:
+    """As plain text it would be six times what an item holds (400 KB)."""
+    many = tuple(
+        TaskSpec(f"extract.{number}", "extract", "flows:extract", args=({"$param": "day"}, number))
+        for number in range(10_000)
+    )
+    record = a_flow(spec=replace(SPEC, tasks=many))
+    await flows.put(record)
+    assert await flows.get("acme", "etl", "1") == record
+
+
+@pytest.mark.parametrize(
+    ("stored", "said"),
+    [
+        ({"B": b"no zlib"}, "no zlib data"),
+        ({"B": zlib.compress(b"{}" * 50_000)[:100]}, "cut off"),
+        ({"B": zlib.compress(b" " * (64 * 1024 * 1024 + 1))}, "more than 67,108,864 bytes"),
+    ],
+    ids=["something else", "cut off", "a bomb"],
+)
+async def test_a_compressed_flow_that_cannot_be_read_is_refused_by_its_name(aws: Aws, stored: Value, said: str) -> None:
+    table = await aws.table(FLOWS)
+    flows = DynamoFlows(aws.clients.dynamodb, aws.calls, table=table)
+    await flows.put(a_flow())
+    item = await aws.get_item(table, flow_key="acme#etl", flow_version="1")
+    await aws.put_item(table, {**item, "spec": stored})
+    with pytest.raises(UnreadableRecord, match=f"acme#etl/1: .*{said}"):
+        await flows.get("acme", "etl", "1")
 
 
 async def test_a_registered_version_is_read_back_whole(flows: AnyFlows) -> None:
