@@ -217,6 +217,8 @@ class World:
         await asyncio.sleep(self.scenario.calm_from_s)  # noqa: TID251 - on the simulation's own loop
         give_up_s = self.scenario.give_up_s or self.scenario.calm_from_s + played.QUIET_WITHIN_S
         while True:
+            self.woken.set()  # what ECS has still to tell, it tells now
+            await asyncio.sleep(1)  # noqa: TID251 - on the simulation's own loop
             self._raise_violation()
             unfinished = [run for run in self.table.records.values() if not run.status.is_terminal]
             alive = [arn for arn in self.model.tasks if not self.has_ended(arn)]
@@ -225,7 +227,7 @@ class World:
             if self.loop.time() > give_up_s:
                 stuck = [f"{run.run_id} {run.status} attempt {run.attempt}" for run in unfinished]
                 raise Violation(f"liveness: after {give_up_s:g} s there are runs {stuck}, tasks {alive}")
-            await asyncio.sleep(60)  # noqa: TID251 - on the simulation's own loop
+            await asyncio.sleep(59)  # noqa: TID251 - on the simulation's own loop
         self._calls_when_quiet = self.net.calls
         for run in self.table.records.values():
             self.invariants.at_the_end(run)
