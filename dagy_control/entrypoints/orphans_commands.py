@@ -53,9 +53,9 @@ def scan(
     """Scan once, safe beside a running daemon. "No record" and "another task" become orphans only in a second scan."""
     told = Told(environment_of(os.environ))
     with failures_as_json(told) if as_json else errors_as_sentences():
-        asked = _asked(dry_run, max_runtime_hours, document)
         settings = read_settings(config)
         told.environment = settings.environment
+        asked = _asked(dry_run, max_runtime_hours, document)
         if not settings.ecs.cluster_arn:
             raise Permanent("the scanner needs ecs.cluster_arn (ECS_CLUSTER or DAGY_ECS_CLUSTER_ARN)")
 

@@ -1,6 +1,7 @@
 """`orphans scan`: the scanner's documented input, variables and failures."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -86,3 +87,13 @@ def test_without_them_the_documented_defaults_hold_and_the_tables_are_off() -> N
     policy = orphan_policy(load_settings(None, {}))
     assert (policy.dry_run, policy.criteria.max_runtime_hours) == (True, 6)
     assert policy.switched_off == ("retraining", "trading")
+
+
+def test_a_refused_input_names_the_environment_of_the_configuration(tmp_path: Path) -> None:
+    config = tmp_path / "dagy.toml"
+    config.write_text('environment = "staging"\n', encoding="utf-8")
+    result = CliRunner().invoke(
+        app, ["orphans", "scan", "--json", "--max-runtime-hours", "soon", "--config", str(config)]
+    )
+    assert result.exit_code == 1
+    assert json.loads(result.stdout)["environment"] == "staging"
