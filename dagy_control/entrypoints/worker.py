@@ -22,8 +22,8 @@ from dagy_control.worker.lines import Redactor
 from dagy_control.worker.policy import WorkerPolicy, WorkerPorts
 from dagy_control.worker.run import Worker
 
-FLOWS_OWN = frozenset({"DAGY_LOG_LEVEL"})
-"""The one variable of ours that a run's environment may set."""
+FLOWS_OWN = frozenset({"DAGY_LOG_LEVEL", "DAGY_RUN_ID", "DAGY_ATTEMPT", "DAGY_CORRELATION_ID"})
+"""What a flow may know of us: the variable that its run may set, and which run it is, to name its outputs and its log lines by."""
 _log = log("dagy.worker")
 
 

@@ -89,7 +89,8 @@ async def test_a_flows_processes_see_its_own_variables_and_none_of_ours(cloud: H
     assert run.status is RunStatus.SUCCEEDED, run.error_message
     seen: dict[str, str] = json.loads((tmp_path / "environment.json").read_text())
     assert {name: seen.get(name) for name in own} == own
-    assert [name for name in seen if name.startswith("DAGY_")] == ["DAGY_LOG_LEVEL"]
+    ours = {name for name in seen if name.startswith("DAGY_")}
+    assert ours == {"DAGY_LOG_LEVEL", "DAGY_RUN_ID", "DAGY_ATTEMPT", "DAGY_CORRELATION_ID"}
     assert seen["AWS_REGION"] == "us-east-1", "the flow's own clients need it"
     assert "ECS_CONTAINER_METADATA_URI_V4" in seen
 

@@ -67,6 +67,7 @@ def test_our_own_variables_are_taken_out_before_anything_of_the_flows_starts() -
     }
     hide_control_variables(environ)
     assert environ == {
+        "DAGY_RUN_ID": "r1",
         "DAGY_LOG_LEVEL": "DEBUG",
         "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI": "/v2/credentials/x",
         "AWS_REGION": "us-east-1",
