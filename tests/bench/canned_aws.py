@@ -57,8 +57,36 @@ def the_run(number: int) -> Run:
     )
 
 
+def shown_containers(number: int, *, stopped: bool) -> list[dict[str, Any]]:
+    """The worker's container, and the agent that AWS injects where GuardDuty watches the account's tasks."""
+    container = {
+        "containerArn": f"arn:aws:ecs:us-east-1:123456789012:container/main/{number:032x}/0",
+        "taskArn": f"{TASK_ARN}{number:032x}",
+        "name": "dagy-worker",
+        "image": "123456789012.dkr.ecr.us-east-1.amazonaws.com/dagy-worker:1.4.2",
+        "imageDigest": "sha256:" + "a" * 64,
+        "runtimeId": f"{number:032x}-0123456789",
+        "lastStatus": "STOPPED" if stopped else "RUNNING",
+        "networkBindings": [],
+        "networkInterfaces": [{"attachmentId": f"{number:036x}", "privateIpv4Address": "10.0.1.17"}],
+        "healthStatus": "UNKNOWN",
+        "cpu": "1024",
+        "memory": "2048",
+        **({"exitCode": 1} if stopped else {}),
+    }
+    guard = {
+        **container,
+        "containerArn": f"arn:aws:ecs:us-east-1:123456789012:container/main/{number:032x}/1",
+        "name": "aws-guardduty-agent-0ABCdef",
+        "image": "593207742271.dkr.ecr.us-east-1.amazonaws.com/aws-guardduty-agent-fargate:v1.7.0-Fg_x86_64",
+        "cpu": "0",
+        "memory": "128",
+    }
+    return [container, guard]
+
+
 def shown_task(number: int, *, stopped: bool) -> dict[str, Any]:
-    """A Fargate task as DescribeTasks shows it, with the agent that AWS injects where GuardDuty watches the account's tasks."""
+    """A Fargate task as DescribeTasks shows it."""
     status = "STOPPED" if stopped else "RUNNING"
     subnet, interface = f"subnet-{number:017x}", f"eni-{number:017x}"
     details = {
@@ -76,29 +104,6 @@ def shown_task(number: int, *, stopped: bool) -> dict[str, Any]:
         "stoppingAt": 1767225591.456,
     }
     arn, family = f"{TASK_ARN}{number:032x}", "arn:aws:ecs:us-east-1:123456789012:task-definition/dagy-worker:3"
-    container = {
-        "containerArn": f"arn:aws:ecs:us-east-1:123456789012:container/main/{number:032x}/0",
-        "taskArn": arn,
-        "name": "dagy-worker",
-        "image": "123456789012.dkr.ecr.us-east-1.amazonaws.com/dagy-worker:1.4.2",
-        "imageDigest": "sha256:" + "a" * 64,
-        "runtimeId": f"{number:032x}-0123456789",
-        "lastStatus": status,
-        "networkBindings": [],
-        "networkInterfaces": [{"attachmentId": f"{number:036x}", "privateIpv4Address": "10.0.1.17"}],
-        "healthStatus": "UNKNOWN",
-        "cpu": "1024",
-        "memory": "2048",
-        **({"exitCode": 1} if stopped else {}),
-    }
-    guard = {
-        **container,
-        "containerArn": f"arn:aws:ecs:us-east-1:123456789012:container/main/{number:032x}/1",
-        "name": "aws-guardduty-agent-0ABCdef",
-        "image": "593207742271.dkr.ecr.us-east-1.amazonaws.com/aws-guardduty-agent-fargate:v1.7.0-Fg_x86_64",
-        "cpu": "0",
-        "memory": "128",
-    }
     return {
         "attachments": [
             {
@@ -114,7 +119,7 @@ def shown_task(number: int, *, stopped: bool) -> dict[str, Any]:
         "clusterArn": CLUSTER_ARN,
         "connectivity": "CONNECTED",
         "connectivityAt": 1767222003.111,
-        "containers": [container, guard],
+        "containers": shown_containers(number, stopped=stopped),
         "cpu": "1024",
         "createdAt": 1767222000.25,
         "desiredStatus": status,
