@@ -44,7 +44,7 @@ test: setup       ## The tests
 	@$(BIN)/python -m pytest
 
 test-long: $(STAMP) ## Longer tests on real processes: workers killed at every phase, edits under load, planted secrets, stories
-	@$(BIN)/python -m pytest -m long tests/acceptance
+	@$(BIN)/python -m pytest -m long
 
 storm: $(STAMP)   ## Kill two real daemons at random for a minute under a stream of launches
 	@$(BIN)/python -m pytest -m storm tests/acceptance

@@ -33,6 +33,7 @@ async def test_a_run_goes_from_queued_to_succeeded_within_seconds(world: DemoWor
     assert len(rows) == 7
 
 
+@pytest.mark.long
 async def test_a_daemon_killed_at_any_moment_loses_no_run_and_launches_none_twice(world: DemoWorld) -> None:
     async with configured(world, "[leases]", "[leases]\nenabled = false"):  # or most would be killed standing by
         runs = [await world.launch("probe", "acme", "kills", seconds=0.2) for _ in range(10)]

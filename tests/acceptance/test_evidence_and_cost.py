@@ -9,7 +9,12 @@ from dagy_control.entrypoints.local_stack import end_process
 from dagy_control.model.runs import Run, RunStatus
 from tests.acceptance.looking import SOON_S, at_work, ended
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(300)]
+pytestmark = [
+    pytest.mark.acceptance,
+    pytest.mark.long,
+    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.timeout(300),
+]
 
 
 async def test_a_run_whose_host_failed_keeps_both_tasks_and_costs_both(world: DemoWorld) -> None:

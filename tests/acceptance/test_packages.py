@@ -17,7 +17,12 @@ from dagy_control.model.runs import FailureClass, RunStatus
 from tests.acceptance.held_cloud import HeldCloud, held_cloud
 from tests.hostile_archives import a_targz, a_zip
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(300)]
+pytestmark = [
+    pytest.mark.acceptance,
+    pytest.mark.long,
+    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.timeout(300),
+]
 
 GREETS = b"""
 import pathlib

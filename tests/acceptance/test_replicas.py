@@ -134,6 +134,7 @@ async def test_a_daemon_that_stands_by_is_alive_and_ready_and_says_who_works(
     assert await world.metric(by.url, 'dagy_loop_ticks_total{loop="launching",outcome="ok"}') == 0
 
 
+@pytest.mark.long
 async def test_two_daemons_that_run_every_loop_at_once_launch_no_run_twice(world: DemoWorld) -> None:
     async with configured(world, "[leases]", "[leases]\nenabled = false"):
         daemons = [await world.stack.start_daemon()]

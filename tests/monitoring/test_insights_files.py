@@ -227,6 +227,7 @@ ANSWERS = {
 }
 
 
+@pytest.mark.long
 @everything
 @pytest.mark.parametrize("name", ANSWERS)
 async def test_a_query_finds_what_happened_and_nothing_else(story: Story, name: str) -> None:
