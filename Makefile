@@ -40,8 +40,8 @@ demo: $(STAMP)    ## Watch the whole system do its job on real processes
 local: $(STAMP)   ## Keep the embedded cloud and the daemon up until Ctrl-C
 	@$(BIN)/dagy-control local
 
-test: setup       ## The tests
-	@$(BIN)/python -m pytest
+test: setup       ## The tests, two files at a time
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 test-long: $(STAMP) ## Longer tests on real processes: workers killed at every phase, edits under load, planted secrets, stories
 	@$(BIN)/python -m pytest -m long
