@@ -32,9 +32,9 @@ def test_plain_data_survives_the_attribute_values(value: Any) -> None:
 
 @pytest.mark.parametrize(
     "value",
-    [float("nan"), float("inf"), object(), datetime(2026, 1, 1)],
+    [float("nan"), float("inf"), object(), datetime(2026, 1, 1)],  # noqa: DTZ001 - a naive time is the case
     ids=["NaN", "infinity", "an object", "a naive time"],
-)  # noqa: DTZ001
+)
 def test_what_dynamodb_cannot_hold_is_refused(value: Any) -> None:
     with pytest.raises(Permanent) as refused:
         to_value(value)
