@@ -1,11 +1,18 @@
 """`ports.Tasks` on the ECS API, inside the account's API budget."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncIterator, Container, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dagy_control.adapters.calls import AwsCalls
-from dagy_control.adapters.ecs_reading import DESCRIBE_TASKS, LIST_TASKS, TasksShown, seen_tasks
-from dagy_control.adapters.hot_answers import answered_as
+from dagy_control.adapters.ecs_reading import (
+    DESCRIBE_TASKS,
+    LIST_TASKS,
+    LOOK_AT_TASKS,
+    ShownFailure,
+    seen_tasks,
+)
+from dagy_control.adapters.hot_answers import AnswerForm, answered_as
 from dagy_control.adapters.launch_failures import judge_failures, judge_refusal
 from dagy_control.errors import Conflict, Gone, Permanent, Transient
 from dagy_control.kernel.bounded import run_bounded
@@ -13,12 +20,11 @@ from dagy_control.kernel.limiter import Bucket, Limiter, Priority
 from dagy_control.model.launch_failure import LaunchFailure, LaunchFailureKind
 from dagy_control.model.resources import CapacityProvider
 from dagy_control.model.runs import FailureClass
-from dagy_control.ports.tasks import DESCRIBE_MAX, Described, ReadPriority, Started
+from dagy_control.model.tasks import SeenTask
+from dagy_control.ports.tasks import DESCRIBE_MAX, Described, Looked, ReadPriority, Started
 
 if TYPE_CHECKING:
     from types_aiobotocore_ecs import ECSClient
-
-NOTHING = Described(tasks=(), missing=())
 
 REASON_MAX_CHARACTERS = 255
 """Longer stop reasons are cut: people read the beginning."""
@@ -74,19 +80,26 @@ class EcsTasks:
         self, cluster: str, arns: Sequence[str], *, priority: ReadPriority, tags: bool = False
     ) -> Described:
         """DescribeTasks, 100 a call. ARNs whose fate the answer does not tell are unreadable, not missing."""
-        distinct = list(dict.fromkeys(arns))
-        if len(distinct) <= DESCRIBE_MAX:
-            return await self._describe(cluster, distinct, _PRIORITIES[priority], tags=tags) if distinct else NOTHING
-        groups = [distinct[start : start + DESCRIBE_MAX] for start in range(0, len(distinct), DESCRIBE_MAX)]
+        tasks: list[SeenTask] = []
+        untold = _Untold()
+        for asked, answer in await self._answers(_Question(cluster, priority, DESCRIBE_TASKS, tags=tags), arns):
+            shown = seen_tasks(answer.get("tasks", ()))
+            untold.sort_out(asked, {task.arn for task in shown}, answer)
+            tasks += shown
+        return Described(tasks, untold.missing, untold.unreadable)
 
-        async def describe_group(group: Sequence[str]) -> Described:
-            return await self._describe(cluster, group, _PRIORITIES[priority], tags=tags)
-
-        outcomes = await run_bounded(groups, describe_group, limit=self._reads_at_once, name="describe tasks")
-        for outcome in outcomes:
-            if outcome.error is not None:
-                raise outcome.error
-        return _joined([outcome.value for outcome in outcomes if outcome.value is not None])
+    async def look(self, cluster: str, arns: Sequence[str], *, priority: ReadPriority) -> Looked:
+        """The same, by a form of the answer that reads only ended tasks whole."""
+        living: dict[str, str] = {}
+        over: list[SeenTask] = []
+        untold = _Untold()
+        for asked, answer in await self._answers(_Question(cluster, priority, LOOK_AT_TASKS), arns):
+            ended = seen_tasks(answer.get("over", ()))
+            alive = {task.arn: task.desired_status for task in answer.get("living", ())}
+            untold.sort_out(asked, alive.keys() | {task.arn for task in ended} if ended else alive, answer)
+            living |= alive
+            over += ended
+        return Looked(living, over, untold.missing, untold.unreadable)
 
     async def list_running(self, cluster: str, *, started_by: str | None = None) -> AsyncIterator[Sequence[str]]:
         """ListTasks, whose default is desiredStatus RUNNING; `startedBy` must be the only filter, so nothing else is sent."""
@@ -122,13 +135,29 @@ class EcsTasks:
                 raise Gone(f"ECS knows no task {arn}") from error
             raise
 
-    async def _describe(self, cluster: str, arns: Sequence[str], priority: Priority, *, tags: bool) -> Described:
-        await self._limiter.acquire(_READ, priority)
-        request: dict[str, Any] = {"cluster": cluster, "tasks": list(arns)}
-        if tags:
+    async def _answers(self, question: "_Question", arns: Sequence[str]) -> list["_Answer"]:
+        """What ECS says, with the ARNs that it says it of. Those that it will not look at have an empty answer."""
+        distinct = list(dict.fromkeys(arns))
+        if len(distinct) <= DESCRIBE_MAX:
+            return await self._ask(question, distinct) if distinct else []
+        groups = [distinct[start : start + DESCRIBE_MAX] for start in range(0, len(distinct), DESCRIBE_MAX)]
+
+        async def ask(group: Sequence[str]) -> list[_Answer]:
+            return await self._ask(question, group)
+
+        outcomes = await run_bounded(groups, ask, limit=self._reads_at_once, name="describe tasks")
+        for outcome in outcomes:
+            if outcome.error is not None:
+                raise outcome.error
+        return [answer for outcome in outcomes for answer in outcome.value or ()]
+
+    async def _ask(self, question: "_Question", arns: Sequence[str]) -> list["_Answer"]:
+        await self._limiter.acquire(_READ, _PRIORITIES[question.priority])
+        request: dict[str, Any] = {"cluster": question.cluster, "tasks": arns}
+        if question.tags:
             request["include"] = ["TAGS"]
         try:
-            with self._call("DescribeTasks"), answered_as(DESCRIBE_TASKS):
+            with self._call("DescribeTasks"), answered_as(question.form):
                 answer: Any = await self._client.describe_tasks(**request)
         except Transient as error:
             self._noted(error, _READ)
@@ -136,17 +165,15 @@ class EcsTasks:
         except Permanent as error:
             if error.code != "InvalidParameterException":
                 raise
-            return await self._describe_halves(cluster, arns, priority, tags=tags)
-        return _described(arns, answer)
+            return await self._ask_halves(question, arns)
+        return [_Answer(arns, answer)]
 
-    async def _describe_halves(self, cluster: str, arns: Sequence[str], priority: Priority, *, tags: bool) -> Described:
+    async def _ask_halves(self, question: "_Question", arns: Sequence[str]) -> list["_Answer"]:
         """One malformed ARN makes ECS refuse the whole call: halve until it stands alone."""
         if len(arns) == 1:
-            return Described(tasks=(), missing=(), unreadable=tuple(arns))
+            return [_Answer(arns, {})]
         middle = len(arns) // 2
-        first = await self._describe(cluster, arns[:middle], priority, tags=tags)
-        second = await self._describe(cluster, arns[middle:], priority, tags=tags)
-        return _joined([first, second])
+        return [*await self._ask(question, arns[:middle]), *await self._ask(question, arns[middle:])]
 
     def _noted(self, error: Transient, buckets: Sequence[Bucket]) -> None:
         if error.throttled:
@@ -171,16 +198,33 @@ def _adopted(error: Conflict) -> Started:
     return Started(arns[0], replayed=True)
 
 
-def _described(arns: Sequence[str], answer: TasksShown) -> Described:
-    tasks = seen_tasks(answer.get("tasks", []))
-    missing = [each.arn for each in answer.get("failures", ()) if each.arn and each.reason == "MISSING"]
-    told = {task.arn for task in tasks} | set(missing)
-    return Described(tasks=tasks, missing=missing, unreadable=[arn for arn in arns if arn not in told])
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """What is asked of tasks: in which cluster, before whom, in which form the answer is wanted, with their tags or without."""
+
+    cluster: str
+    priority: ReadPriority
+    form: AnswerForm
+    tags: bool = False
 
 
-def _joined(parts: Sequence[Described]) -> Described:
-    return Described(
-        tasks=[task for part in parts for task in part.tasks],
-        missing=[arn for part in parts for arn in part.missing],
-        unreadable=[arn for part in parts for arn in part.unreadable],
-    )
+class _Answer(NamedTuple):
+    """The ARNs of one call, and what ECS said: `TasksShown` or `TasksGlanced`, by the form."""
+
+    arns: Sequence[str]
+    answer: Any
+
+
+class _Untold:
+    """The ARNs of which no task was shown."""
+
+    def __init__(self) -> None:
+        self.missing: list[str] = []
+        self.unreadable: list[str] = []
+
+    def sort_out(self, asked: Sequence[str], shown: Container[str], answer: Mapping[str, Any]) -> None:
+        """Those that ECS called MISSING, and those of which it said nothing."""
+        failures: Sequence[ShownFailure] = answer.get("failures", ())
+        missing = {each.arn: None for each in failures if each.arn and each.reason == "MISSING"}
+        self.missing += missing
+        self.unreadable += [arn for arn in asked if arn not in shown and arn not in missing]

@@ -53,6 +53,7 @@ class LeanClient:
             timeout=aiohttp.ClientTimeout(sock_connect=config.connect_timeout, sock_read=config.read_timeout),
             headers={"User-Agent": client.meta.config.user_agent, "Accept-Encoding": "identity"},
             auto_decompress=False,
+            cookie_jar=aiohttp.DummyCookieJar(),
             read_bufsize=READ_AHEAD_BYTES,
         )
 

@@ -38,6 +38,19 @@ class Described:
     """ARNs that ECS refused to look at (malformed): they never spoil the other ones of their call."""
 
 
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """As much of an answer to DescribeTasks as tells which tasks are over: those in full, the others by their desired status.
+
+    `living`: the desired status of each task that has not ended, by ARN. `missing` and `unreadable` as in `Described`.
+    """
+
+    living: Mapping[str, str]
+    over: Sequence[SeenTask]
+    missing: Sequence[str]
+    unreadable: Sequence[str] = ()
+
+
 class Tasks(Protocol):
     """The ECS API as the loops use it."""
 
@@ -64,6 +77,13 @@ class Tasks(Protocol):
         """Describe any number of tasks of one cluster, `DESCRIBE_MAX` a call. Safe to repeat.
 
         Every ARN is in exactly one part of the answer.
+        """
+        ...
+
+    async def look(self, cluster: str, arns: Sequence[str], *, priority: ReadPriority) -> Looked:
+        """The same calls for those who want to know what is over: much cheaper, for of a live task next to nothing is read.
+
+        Every ARN is in exactly one part of the answer. Safe to repeat.
         """
         ...
 

@@ -42,12 +42,14 @@ class ReconcilePolicy:
 class ChunkSnapshot:
     """Runs that are due, and what was found for each: by ARN the task, by run how often it was missing in a row.
 
-    `unreadable`: runs of which ECS or S3 could not be read; they stay as they are. `results`: result objects from S3.
-    `refusal`: why ECS would not describe them (a deleted cluster, a missing permission).
+    `living`: the desired status of each task that has not ended. `over`: the tasks that have. `unreadable`: runs of which ECS or S3
+    could not be read; they stay as they are. `results`: result objects from S3. `refusal`: why ECS would not describe them (a
+    deleted cluster, a missing permission).
     """
 
     runs: Sequence[ActiveRun]
-    tasks: Mapping[str, SeenTask]
+    living: Mapping[str, str]
+    over: Mapping[str, SeenTask]
     missing_observations: Mapping[str, int]
     results: Mapping[str, WorkerResult]
     unreadable: frozenset[str]
@@ -126,16 +128,17 @@ def decide(snapshot: ChunkSnapshot, policy: ReconcilePolicy, now: datetime) -> C
     unsure: list[ActiveRun] = []
     stops: list[Stop] = []
     missing = unreadable = 0
-    tasks, marked = snapshot.tasks, snapshot.unreadable
+    living, marked = snapshot.living, snapshot.unreadable
     for run in snapshot.runs:
         if marked and run.run_id in marked:
             unreadable += 1
             continue
-        task = tasks.get(run.external_id or "")
-        if task is not None and not task.has_ended:
-            if not _is_undisturbed(run) and (stop := decide_stop(run, task, policy, now)) is not None:
+        desired_status = living.get(run.external_id or "")
+        if desired_status is not None:
+            if not _is_undisturbed(run) and (stop := _stop_of(run, desired_status, policy, now)) is not None:
                 stops.append(stop)
             continue
+        task = snapshot.over.get(run.external_id or "")
         end = _judged(snapshot, run, task, policy, now)
         missing += task is None
         if end.outcome.ending is not Ending.UNDECIDED:
@@ -195,9 +198,9 @@ def judged_again(end: End, run: ActiveRun, policy: ReconcilePolicy, now: datetim
     return judge(sighting)
 
 
-def decide_stop(run: ActiveRun, task: SeenTask, policy: ReconcilePolicy, now: datetime) -> Stop | None:
-    """Whether a live task must be stopped: what is on record comes first, then the time limits. None: leave it."""
-    if task.desired_status == "STOPPED" or task.arn != run.external_id:
+def _stop_of(run: ActiveRun, desired_status: str, policy: ReconcilePolicy, now: datetime) -> Stop | None:
+    """Whether the run's live task must be stopped: what is on record comes first, then the time limits. None: leave it."""
+    if desired_status == "STOPPED":
         return None
     if run.cancel_requested_at is not None:
         return Stop(run, StopCause.CANCELLED, "Cancelled on request")

@@ -1,6 +1,6 @@
 """Reads running runs and their tasks, and writes what was decided. Through ports only."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from datetime import datetime
@@ -17,7 +17,7 @@ from dagy_control.model.runs import ActiveRun, FailureClass, RunChange, RunStatu
 from dagy_control.model.tasks import SeenTask
 from dagy_control.ports.flows import Results
 from dagy_control.ports.runs import Runs
-from dagy_control.ports.tasks import DESCRIBE_MAX, Described, ReadPriority, Tasks
+from dagy_control.ports.tasks import DESCRIBE_MAX, Looked, ReadPriority, Tasks
 from dagy_control.reconciling.chunks import Chunk, Chunks
 from dagy_control.reconciling.decide import (
     ChunkPlan,
@@ -34,7 +34,6 @@ from dagy_control.reconciling.sightings import MissingSightings
 
 BY = "reconciling"
 WRITES_IN_FLIGHT = 16
-_NOTHING: Mapping[str, SeenTask] = {}
 _log = log("dagy.reconciling")
 
 
@@ -101,42 +100,44 @@ class ReconcilingEffects:
         """
         runs = chunk.runs
         try:
-            described = await self._described(chunk)
+            looked = await self._looked(chunk)
         except Permanent as refusal:
             every = frozenset(run.run_id for run in runs)
             return ChunkSnapshot(
-                runs=runs, tasks=_NOTHING, missing_observations={}, results={}, unreadable=every, refusal=refusal
+                runs=runs, living={}, over={}, missing_observations={}, results={}, unreadable=every, refusal=refusal
             )
-        tasks = {task.arn: task for task in described.tasks}
-        hidden = frozenset(described.unreadable)
+        living, over = looked.living, {task.arn: task for task in looked.over}
+        hidden, refused = frozenset(looked.unreadable), set[str]()
         missing_observations: dict[str, int] = {}
-        over: list[ActiveRun] = []
+        ended: list[ActiveRun] = []
         for run in runs:
-            task = tasks.get(run.external_id or "")
-            if task is None:
-                if run.external_id not in hidden:
-                    missing_observations[run.run_id] = self.missing.missed(run)
-            else:
+            arn = run.external_id or ""
+            if arn in living or arn in over:
                 if self.missing:
                     self.missing.seen(run.run_id)
-                if task.has_ended:
-                    over.append(run)
-        results, unread = await self._load_results(over, tasks) if over else ({}, set())
+                if arn in over:
+                    ended.append(run)
+            elif arn in hidden:
+                refused.add(run.run_id)
+            else:
+                missing_observations[run.run_id] = self.missing.missed(run)
+        results, unread = await self._load_results(ended, over) if ended else ({}, set())
         return ChunkSnapshot(
             runs=runs,
-            tasks=tasks,
+            living=living,
+            over=over,
             missing_observations=missing_observations,
             results=results,
-            unreadable=frozenset(unread.union(run.run_id for run in runs if run.external_id in hidden)),
+            unreadable=frozenset(unread | refused),
         )
 
-    async def _described(self, chunk: Chunk) -> Described:
+    async def _looked(self, chunk: Chunk) -> Looked:
         cluster = chunk.cluster
         if cluster is None:
-            return Described(tasks=(), missing=())
+            return Looked(living={}, over=(), missing=())
         arns = [run.external_id or "" for run in chunk.runs]
         return await retrying(
-            lambda: self._tasks.describe(cluster, arns, priority=ReadPriority.RECONCILE), self._clock, key=arns[0]
+            lambda: self._tasks.look(cluster, arns, priority=ReadPriority.RECONCILE), self._clock, key=arns[0]
         )
 
     def chunks_of(self, runs: Sequence[ActiveRun], policy: ReconcilePolicy) -> Iterator[Chunk]:
@@ -151,7 +152,8 @@ class ReconcilingEffects:
         results, unread = await self._load_results(runs, {})
         return ChunkSnapshot(
             runs=runs,
-            tasks=_NOTHING,
+            living={},
+            over={},
             missing_observations={end.run.run_id: end.observations for end in lost},
             results=results,
             unreadable=frozenset(unread),

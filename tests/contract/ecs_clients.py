@@ -8,13 +8,12 @@ from aiobotocore.session import get_session
 from botocore.exceptions import ClientError, ConnectionClosedError, ReadTimeoutError
 from botocore.validate import validate_parameters
 
-from dagy_control.adapters.ecs_reading import DESCRIBE_TASKS, LIST_TASKS
+from dagy_control.adapters.hot_answers import wanted_form
 from dagy_control.kernel.clock import Clock
 from dagy_control.local.ecs_errors import EcsError
 from dagy_control.local.ecs_model import Delivery, EcsModel, Reply
 
 URL = "http://ecs.in.process"
-FORMS = {form.operation: form for form in (DESCRIBE_TASKS, LIST_TASKS)}
 
 
 class ModelClient:
@@ -48,7 +47,8 @@ def _delivered(operation: str, reply: Reply) -> dict[str, Any]:
     if reply.error is not None:
         raise ClientError(_parsed(reply.error), operation)
     answer = reply.answer or {}
-    return FORMS[operation].of(answer) if operation in FORMS else answer
+    form = wanted_form(operation)
+    return answer if form is None else form.of(answer)
 
 
 def _parsed(error: EcsError) -> Any:

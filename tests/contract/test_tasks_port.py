@@ -25,7 +25,7 @@ from dagy_control.local.ecs_state import Lifetimes
 from dagy_control.local.http_server import LoopbackServer
 from dagy_control.model.launch_failure import LaunchFailure, LaunchFailureKind
 from dagy_control.model.runs import FailureClass
-from dagy_control.ports.tasks import Described, ReadPriority, Started
+from dagy_control.ports.tasks import Described, Looked, ReadPriority, Started
 from tests.contract.conftest import CREDENTIALS
 from tests.contract.ecs_clients import ModelClient
 from tests.fakes.ecs_world import DEFINITION, NETWORK
@@ -77,6 +77,9 @@ class Bed:
 
     async def described(self, *arns: str, tags: bool = False) -> Described:
         return await self.port.describe(self.cluster, arns, priority=ReadPriority.RECONCILE, tags=tags)
+
+    async def looked(self, *arns: str) -> Looked:
+        return await self.port.look(self.cluster, arns, priority=ReadPriority.RECONCILE)
 
     async def listed(self, **options: Any) -> list[str]:
         return [arn async for page in self.port.list_running(self.cluster, **options) for arn in page]
@@ -236,6 +239,24 @@ async def test_of_many_tasks_each_is_in_one_part_of_the_answer(bed: Bed) -> None
 async def test_describing_nothing_asks_nothing(bed: Bed) -> None:
     found = await bed.described()
     assert (list(found.tasks), list(found.missing), list(found.unreadable)) == ([], [], [])
+    looked = await bed.looked()
+    assert (dict(looked.living), list(looked.over), list(looked.missing), list(looked.unreadable)) == ({}, [], [], [])
+
+
+async def test_a_look_tells_ended_tasks_whole_and_living_ones_by_what_they_shall_be(bed: Bed) -> None:
+    arns = [await bed.started(f"t{number}") for number in range(3)]
+    unknown = [bed.unknown(number) for number in range(1000, 1120)]
+    await bed.stop(arns[1])
+    (stopped,) = (await bed.described(arns[1])).tasks
+    looked = await bed.looked(*unknown[:50], MALFORMED, *arns, arns[0], *unknown[50:])
+    if stopped.has_ended:
+        assert dict(looked.living) == {arns[0]: "RUNNING", arns[2]: "RUNNING"}
+        assert list(looked.over) == [stopped]
+    else:
+        assert dict(looked.living) == {arns[0]: "RUNNING", arns[1]: "STOPPED", arns[2]: "RUNNING"}
+        assert not looked.over
+    assert sorted(looked.missing) == sorted(unknown)
+    assert list(looked.unreadable) == [MALFORMED]
 
 
 async def test_a_listing_has_only_tasks_that_shall_run(bed: Bed) -> None:

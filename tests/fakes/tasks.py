@@ -9,7 +9,7 @@ from typing import Any
 from dagy_control.errors import Gone
 from dagy_control.model.launch_failure import LaunchFailure
 from dagy_control.model.tasks import SeenContainer, SeenTask
-from dagy_control.ports.tasks import Described, ReadPriority, Started
+from dagy_control.ports.tasks import Described, Looked, ReadPriority, Started
 from tests.fakes.faults import Faulty, lost
 
 WORKER = "dagy-worker"
@@ -107,6 +107,15 @@ class FakeTasks(Faulty):
         missing = [arn for arn in arns if arn not in known and arn not in self.unreadable]
         tasks = found if tags else [replace(task, tags={}) for task in found]
         return Described(tasks=tasks, missing=missing, unreadable=unreadable)
+
+    async def look(self, cluster: str, arns: Sequence[str], *, priority: ReadPriority) -> Looked:
+        found = await self.describe(cluster, arns, priority=priority)
+        return Looked(
+            living={task.arn: task.desired_status for task in found.tasks if not task.has_ended},
+            over=[task for task in found.tasks if task.has_ended],
+            missing=found.missing,
+            unreadable=found.unreadable,
+        )
 
     async def list_running(self, cluster: str, *, started_by: str | None = None) -> AsyncIterator[Sequence[str]]:
         wanted = [

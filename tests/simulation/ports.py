@@ -7,7 +7,7 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
-from dagy_control.adapters.ecs_reading import DESCRIBE_TASKS
+from dagy_control.adapters.hot_answers import wanted_form
 from dagy_control.errors import Conflict, DagyError, Permanent, Transient
 from dagy_control.local.ecs_errors import EcsError
 from dagy_control.local.ecs_model import EcsModel
@@ -110,7 +110,8 @@ class SimEcsClient:
 
     async def describe_tasks(self, **request: Any) -> dict[str, Any]:
         answer = await self._call("DescribeTasks", request)
-        return DESCRIBE_TASKS.of(answer) if self.decoded else answer
+        form = wanted_form("DescribeTasks") if self.decoded else None
+        return answer if form is None else form.of(answer)
 
     async def list_tasks(self, **request: Any) -> dict[str, Any]:
         return await self._call("ListTasks", {"maxResults": LIST_PAGE, **request})

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from dagy_control.adapters.ecs_reading import DESCRIBE_TASKS, NotATaskEvent, read_event, seen_tasks
+from dagy_control.adapters.ecs_reading import DESCRIBE_TASKS, LOOK_AT_TASKS, NotATaskEvent, read_event, seen_tasks
 from dagy_control.model.tasks import SeenContainer, SeenTask
 
 DETAIL: dict[str, Any] = {
@@ -163,3 +163,53 @@ def test_one_task_that_cannot_be_read_is_left_out_and_spoils_no_other() -> None:
 def test_a_size_that_is_no_number_hides_no_task() -> None:
     task = seen_task({**DETAIL, "cpu": "", "memory": "much"})
     assert (task.cpu, task.memory_mib) == (None, None)
+
+
+LIVE: dict[str, Any] = {
+    "taskArn": "arn:live",
+    "clusterArn": "main",
+    "lastStatus": "RUNNING",
+    "desiredStatus": "RUNNING",
+}
+
+
+@pytest.mark.parametrize(
+    "tasks",
+    [
+        pytest.param(
+            [LIVE, DETAIL, {**LIVE, "taskArn": "arn:2", "desiredStatus": "STOPPED"}], id="some live, one is over"
+        ),
+        pytest.param([LIVE], id="all live"),
+        pytest.param([DETAIL, {**DETAIL, "lastStatus": "DELETED", "taskArn": "arn:deleted"}], id="all over"),
+        pytest.param([], id="none"),
+        pytest.param(
+            [{**LIVE, "lastStatus": "HIBERNATING"}, {"taskArn": "arn:3", "lastStatus": "PENDING", "clusterArn": "c"}],
+            id="a status of tomorrow, no desired one",
+        ),
+        pytest.param([LIVE, {**DETAIL, "createdAt": "yesterday"}], id="the one that is over cannot be read"),
+        pytest.param(
+            [LIVE, {**DETAIL, "cpu": "a lot", "stoppedReason": None}], id="over, with a size that is none and a null"
+        ),
+        pytest.param([{**LIVE, "desiredStatus": None}, DETAIL], id="a null where a text should be"),
+        pytest.param([{"taskArn": "arn:4"}, 7, LIVE], id="pieces that are no tasks"),
+    ],
+)
+def test_a_look_at_an_answer_is_the_whole_answer_sorted(tasks: list[Any]) -> None:
+    failures = [{"arn": "arn:gone", "reason": "MISSING"}]
+    body = json.dumps({"tasks": tasks, "failures": failures}).encode()
+    whole = DESCRIBE_TASKS.decode(body)
+    for look in (LOOK_AT_TASKS.decode(body), LOOK_AT_TASKS.of(json.loads(body))):
+        over = {task.arn for task in look["over"]}
+        assert look["over"] == [task for task in whole["tasks"] if task.arn in over]
+        assert [(task.arn, task.desired_status) for task in look["living"]] == [
+            (task.arn, task.desired_status) for task in whole["tasks"] if task.arn not in over
+        ]
+        assert over == {task.arn for task in seen_tasks(whole["tasks"]) if task.has_ended}
+        assert look["failures"] == whole["failures"]
+
+
+def test_a_look_reads_a_living_task_of_which_something_else_cannot_be_read() -> None:
+    """What is not read cannot hide a task."""
+    body = json.dumps({"tasks": [{**LIVE, "createdAt": "yesterday"}]}).encode()
+    assert [task.arn for task in LOOK_AT_TASKS.decode(body)["living"]] == ["arn:live"]
+    assert not DESCRIBE_TASKS.decode(body)["tasks"]

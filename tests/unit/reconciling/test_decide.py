@@ -40,7 +40,9 @@ CANCEL = {"cancel_requested_at": ago(1)}
 
 def plan(run: ActiveRun, *tasks: SeenTask, **values: Any) -> ChunkPlan:
     defaults: dict[str, Any] = {"missing_observations": {}, "results": {}, "unreadable": frozenset()}
-    snapshot = ChunkSnapshot(runs=[run], tasks={task.arn: task for task in tasks}, **{**defaults, **values})
+    living = {task.arn: task.desired_status for task in tasks if not task.has_ended}
+    over = {task.arn: task for task in tasks if task.has_ended}
+    snapshot = ChunkSnapshot(runs=[run], living=living, over=over, **{**defaults, **values})
     return decide(snapshot, POLICY, NOW)
 
 
