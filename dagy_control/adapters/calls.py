@@ -3,8 +3,10 @@
 Sources: botocore's exceptions; "Common Errors" of the Amazon ECS, DynamoDB, SQS and S3 API references.
 """
 
-from collections.abc import Callable, Iterator
+import logging
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
+from contextvars import ContextVar
 from typing import Any, Protocol, TypeAlias
 
 import aiohttp
@@ -13,6 +15,7 @@ from botocore.parsers import ResponseParserError
 
 from dagy_control.errors import Conflict, DagyError, Gone, Permanent, Transient
 from dagy_control.kernel.clock import Clock
+from dagy_control.kernel.telemetry import log
 
 THROTTLED = frozenset(
     {
@@ -99,6 +102,19 @@ _NO_CREDENTIALS: tuple[type[BaseException], ...] = (
 )
 """Nothing was sent. A daemon may get them at the next try (a role's come from an endpoint); a person has to act."""
 
+REQUEST_ID_HEADERS = ("x-amzn-requestid", "x-amz-request-id")
+"""Where AWS names the request, for its Support and for CloudTrail: the services that speak JSON, and S3."""
+
+FAILED = frozenset({"transient", "permanent", "bug"})
+"""Outcomes that nobody has reckoned with. A throttle or a failed condition is the daily round: the metrics count them."""
+
+TELL_AGAIN_S = 10.0
+"""A call that fails again for the same reason is told so often at WARNING: an outage must not fill the log. At DEBUG all are."""
+
+_CALL_LOGGER = "dagy.aws"
+_LOG = log(_CALL_LOGGER)
+_request_id: ContextVar[str | None] = ContextVar("_request_id", default=None)
+
 CallNamer: TypeAlias = "Callable[[str], AbstractContextManager[None]]"
 """`with call("UpdateItem"): …` around exactly one call to one service."""
 
@@ -117,6 +133,8 @@ class AwsCalls:
     def __init__(self, clock: Clock, recorder: CallRecorder | None = None) -> None:
         self._clock = clock
         self._recorder = recorder
+        self._levels = logging.getLogger(_CALL_LOGGER)
+        self._told: dict[tuple[str, str], float] = {}
 
     def of(self, service: str) -> CallNamer:
         """The namer of one service's calls."""
@@ -129,20 +147,63 @@ class AwsCalls:
     @contextmanager
     def _around(self, service: str, operation: str) -> Iterator[None]:
         started = self._clock.monotonic()
-        outcome = "cancelled"
+        outcome, failure = "cancelled", None
+        _request_id.set(None)
         try:
             yield
             outcome = "ok"
         except Exception as error:
+            failure = error
             ours = translated(error, f"{service} {operation}")
             outcome = outcome_of(ours)
             if ours is None:
                 raise
             raise ours from error
         finally:
+            duration_s = self._clock.monotonic() - started
             if self._recorder is not None:
-                duration_s = self._clock.monotonic() - started
                 self._recorder.record(service=service, operation=operation, outcome=outcome, duration_s=duration_s)
+            if failure is not None or self._levels.isEnabledFor(logging.DEBUG):
+                self._tell(service, operation, outcome, duration_s, failure)
+
+    def _tell(self, service: str, operation: str, outcome: str, duration_s: float, failure: Exception | None) -> None:
+        """A line about the call. Of the run that it is for it carries the keys, as every line within `about` does."""
+        told = {
+            "service": service,
+            "operation": operation,
+            "outcome": outcome,
+            "aws_request_id": _request_id_of(failure) or _request_id.get(),
+            "duration_seconds": round(duration_s, 4),
+        }
+        if failure is None or outcome not in FAILED:
+            _LOG.debug("AWS call", event_type="AWS_CALL", **told)
+            return
+        kind, now = (operation, _reason_of(failure)), self._clock.monotonic()
+        again = now - self._told.get(kind, -TELL_AGAIN_S) < TELL_AGAIN_S
+        if not again:
+            self._told = {each: at for each, at in self._told.items() if now - at < TELL_AGAIN_S} | {kind: now}
+        tell = _LOG.debug if again else _LOG.warning
+        tell("AWS call failed", event_type="AWS_CALL_FAILED", **told, reason=kind[1])
+
+
+def note_request_id(headers: Mapping[str, str]) -> None:
+    """For the clients: what AWS calls the request that it has just answered. `headers`: of the answer, whatever their case."""
+    for name in REQUEST_ID_HEADERS:
+        if name in headers:
+            _request_id.set(headers[name])
+            return
+
+
+def _request_id_of(error: Exception | None) -> str | None:
+    metadata = error.response.get("ResponseMetadata", {}) if isinstance(error, aws.ClientError) else {}
+    return metadata.get("RequestId")
+
+
+def _reason_of(error: Exception) -> str:
+    """The code of a refusal, the kind of anything else: the words themselves are told by whoever gives up for them."""
+    if isinstance(error, aws.ClientError):
+        return str(error.response.get("Error", {}).get("Code", ""))
+    return type(error).__name__
 
 
 def outcome_of(error: DagyError | None) -> str:

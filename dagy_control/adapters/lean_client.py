@@ -20,6 +20,7 @@ from botocore.exceptions import ClientError, NoCredentialsError
 from botocore.httpsession import create_urllib3_context, get_cert_path
 from botocore.utils import get_environ_proxies
 
+from dagy_control.adapters.calls import note_request_id
 from dagy_control.adapters.hot_answers import HTTP_NO_SUCCESS, AnswerForm, refuse_no_json, wanted_form
 from dagy_control.adapters.signature import Credentials, Place, signed_headers
 
@@ -91,6 +92,7 @@ class LeanClient:
         )
         async with self._http.post(self._url, data=body, headers=headers, allow_redirects=False) as response:
             answer = await response.read()
+        note_request_id(response.headers)
         if response.status >= HTTP_NO_SUCCESS:
             raise await self._refusal(form.operation, response, answer)
         return form.decode(answer)

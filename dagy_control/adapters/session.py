@@ -12,6 +12,7 @@ from aiobotocore.config import AioConfig
 from aiobotocore.session import get_session
 from botocore.exceptions import NoRegionError
 
+from dagy_control.adapters.calls import note_request_id
 from dagy_control.adapters.hot_answers import JSON_PROTOCOL, HotAnswerParsers, refuse_no_json
 from dagy_control.adapters.lean_client import LeanClient, can_be_lean
 from dagy_control.errors import Permanent
@@ -96,6 +97,7 @@ class AwsClients:
                         f"the {service} client cannot be made: {error}; set aws.region (AWS_REGION), and check AWS_ENDPOINT_URL"
                     ) from error
                 entered.meta.events.register("before-parse", refuse_foreign_body)
+                entered.meta.events.register("after-call", note_answer)
                 if self._policy.lean and service in HOT_SERVICES and can_be_lean(entered):
                     lean = LeanClient(session, entered, client_config(self._policy, service))
                     self._clients[service] = await stack.enter_async_context(lean)
@@ -177,3 +179,8 @@ def refuse_foreign_body(operation_model: Any, response_dict: dict[str, Any], **_
     """`refuse_no_json` for the answers that botocore parses itself."""
     if operation_model.service_model.resolved_protocol == JSON_PROTOCOL:
         refuse_no_json(response_dict["body"])
+
+
+def note_answer(http_response: Any, **_: object) -> None:  # noqa: ANN401 - botocore's, untyped
+    """What AWS calls the request, for the line about the call."""
+    note_request_id(http_response.headers)

@@ -20,7 +20,7 @@ from dagy_control.entrypoints import (
     runs_commands,
     tables_commands,
 )
-from dagy_control.entrypoints.command import ConfigOption, errors_as_sentences
+from dagy_control.entrypoints.command import ConfigOption, errors_as_sentences, quiet_logs
 from dagy_control.entrypoints.control import serve as serve_daemon
 
 app = typer.Typer(
@@ -71,6 +71,7 @@ def serve(config: ConfigOption = None) -> None:
 
 def main() -> None:
     """The console script."""
+    quiet_logs()  # until a command says otherwise: the configuration itself may be read from AWS
     app()
 
 

@@ -75,9 +75,14 @@ def run_with_ports(settings: Settings, work: Callable[[Ports], Awaitable[T]]) ->
         async with open_ports(settings, share=COMMAND_SHARE) as ports:
             return await work(ports)
 
-    with redirect_stdout(sys.stderr):  # where the handler then writes: standard output is for the command's answer
-        configure_logging(level="ERROR", json=False)
+    quiet_logs()
     return asyncio.run(run())
+
+
+def quiet_logs() -> None:
+    """Errors only, for a person, on standard error: standard output is for the command's answer."""
+    with redirect_stdout(sys.stderr):  # where the handler then writes
+        configure_logging(level="ERROR", json=False)
 
 
 def exit_code_of(error: DagyError) -> int:

@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from typing import Any
 
 from dagy_control.errors import Conflict, DagyError, Transient
 from dagy_control.events.decide import (
@@ -16,6 +17,7 @@ from dagy_control.events.decide import (
     overtaken,
     read_event,
 )
+from dagy_control.kernel.about import about
 from dagy_control.kernel.bounded import run_bounded
 from dagy_control.kernel.clock import Clock
 from dagy_control.kernel.drain import Drain
@@ -101,7 +103,13 @@ class EventEffects:
     async def _handle(self, event: ReceivedEvent, policy: EventPolicy) -> Handled:
         reading = read_event(event, policy)
         if event.task is None:
-            _log.warning("event unreadable", message_id=event.message_id, problem=event.problem, reading=reading)
+            _log.warning(
+                "event unreadable",
+                event_type="EVENT_UNREADABLE",
+                message_id=event.message_id,
+                problem=event.problem,
+                reading=reading,
+            )
             if reading is Reading.SET_ASIDE:
                 await self._set_aside(event, event.problem)
             return Handled(reading)
@@ -111,14 +119,16 @@ class EventEffects:
 
     async def _failed(self, event: ReceivedEvent, error: Exception | None, policy: EventPolicy) -> Handled:
         """A message that cannot be used, again and again, and not for an outage, is set aside where there is a place for it."""
-        _log.warning("event failed", message_id=event.message_id, error=str(error), receive_count=event.receive_count)
+        told = {**_told(event), "error": str(error), "receive_count": event.receive_count}
+        _log.warning("event failed", event_type="EVENT_FAILED", **told)
         passing = isinstance(error, Transient | Conflict)
         if passing or self._dead_letters is None or event.receive_count < policy.set_aside_after:
             return Handled(ERROR)
         try:
             await self._set_aside(event, str(error))
         except DagyError as no_place:
-            _log.warning("event cannot be set aside", message_id=event.message_id, error=str(no_place))
+            told = {**_told(event), "error": str(no_place)}
+            _log.warning("event cannot be set aside", event_type="EVENT_NOT_SET_ASIDE", **told)
             return Handled(ERROR)
         return Handled(Reading.SET_ASIDE)
 
@@ -129,7 +139,7 @@ class EventEffects:
         _log.error(
             "event set aside",
             event_type="EVENT_SET_ASIDE",
-            message_id=event.message_id,
+            **_told(event),
             why=why,
             to="log" if self._dead_letters is None else "dead-letter queue",
             body=event.body,
@@ -139,7 +149,12 @@ class EventEffects:
         try:
             await self._events.postpone(delays_s)
         except DagyError as error:
-            _log.warning("events come again after the visibility timeout only", count=len(delays_s), error=str(error))
+            _log.warning(
+                "events come again after the visibility timeout only",
+                event_type="EVENTS_NOT_POSTPONED",
+                count=len(delays_s),
+                error=str(error),
+            )
 
     def _remember(self, event: ReceivedEvent) -> None:
         if event.task is None or not event.task.version:
@@ -152,8 +167,14 @@ class EventEffects:
     async def _judge(self, event: ReceivedEvent, task: SeenTask, policy: EventPolicy) -> Handled:
         identity = TaskIdentity.parse(task.started_by)
         run = await self._runs.get(identity.run_id) if identity else None
+        if run is None:
+            return Handled(Act.DROP)
+        with about(run):
+            return await self._judge_run(run, event, task, policy)
+
+    async def _judge_run(self, run: Run, event: ReceivedEvent, task: SeenTask, policy: EventPolicy) -> Handled:
         stored = None
-        if run is not None and run.status is RunStatus.RUNNING and run.committed_result is None:
+        if run.status is RunStatus.RUNNING and run.committed_result is None:
             stored = await self._results.get(run.run_id, run.attempt, task.arn)
         plan = EventPlan(Act.DROP, "")
 
@@ -177,8 +198,6 @@ class EventEffects:
                 prices=policy.prices,
             )
 
-        if run is None:
-            return Handled(Act.DROP)
         written, _ = await self._writer.settle(run, decide_again)
         if written is None or plan.outcome is None:
             return Handled(plan.act)
@@ -186,12 +205,19 @@ class EventEffects:
         age_s = None if since is None else max(0.0, (self._clock.now() - since).total_seconds())
         _log.info(
             "ended by event",
-            run_id=written.run_id,
+            event_type="RUN_ENDED_BY_EVENT",
             status=written.status,
-            attempt=written.attempt,
             rule=plan.outcome.rule,
             failure_class=plan.outcome.failure_class,
             why=plan.why,
             age_s=age_s,
         )
         return Handled(plan.act, age_s)
+
+
+def _told(event: ReceivedEvent) -> dict[str, Any]:
+    """What a message says of itself: the run that its task was started for, if it is readable and ours. Nothing is read for it."""
+    task = event.task
+    identity = TaskIdentity.parse(task.started_by) if task is not None else None
+    of_run = {"run_id": identity.run_id, "run_attempt": identity.attempt} if identity is not None else {}
+    return {"message_id": event.message_id, **of_run, **({"task_arn": task.arn} if task is not None else {})}

@@ -12,6 +12,7 @@ import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, PlatformCollector, ProcessCollector
 from structlog.typing import EventDict, Processor
 
+from dagy_control.kernel.about import add_run
 from dagy_control.kernel.limiter import Limiter
 from dagy_control.model.runs import Run
 
@@ -31,12 +32,13 @@ def configure_logging(
     """Send every log line of the process, the libraries' too, to standard output in one format. Idempotent.
 
     Each line is one JSON object: `timestamp` (ISO 8601, UTC), `level`, `logger`, `message`, the fields given with the call
-    (`event_type` where there is one), `exception` (the traceback, one string) and the `static` fields. `json=False` is for
-    a person at a terminal. `level`: a name that the standard library knows; ValueError for any other. `finish` is given each
-    line whole, the traceback in it, before it is rendered.
+    (`event_type` where there is one), the keys of the run at hand (`about`), `exception` (the traceback, one string) and the
+    `static` fields. `json=False` is for a person at a terminal. `level`: a name that the standard library knows; ValueError for
+    any other. `finish` is given each line whole, the traceback in it, before it is rendered.
     """
     own: list[Processor] = [
         structlog.contextvars.merge_contextvars,
+        add_run,
         structlog.stdlib.add_logger_name,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),

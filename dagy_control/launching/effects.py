@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from dagy_control.errors import Conflict
+from dagy_control.kernel.about import about, learned
 from dagy_control.kernel.bounded import Outcome, run_bounded
 from dagy_control.kernel.clock import Clock
 from dagy_control.kernel.record_writer import RecordWriter
@@ -109,7 +110,12 @@ class LaunchingEffects:
         self._probing = plan.probing
 
         async def carry_out(run: ActiveRun) -> Launched:
-            result = await acts[run.run_id](run.run_id, policy, tick)
+            with about(run):
+                try:
+                    result = await acts[run.run_id](run.run_id, policy, tick)
+                except Exception as error:
+                    _log.warning("launch undecided", event_type="RUN_LAUNCH_UNDECIDED", error=str(error))
+                    raise
             return Launched(result, run.run_id)
 
         outcomes = await run_bounded(
@@ -133,6 +139,7 @@ class LaunchingEffects:
         queued = await self._runs.get(run_id)
         if queued is None or queued.status is not RunStatus.QUEUED or not is_due(queued, self._clock.now()):
             return "stale"  # the index showed the past: it may even be queued again, and have to wait
+        learned(queued)
         provider = provider_for(queued, policy.target)
         request = run_task_request(queued, provider, policy.target)
         await tick.drain.interrupt(self._reserve(provider))
@@ -174,6 +181,7 @@ class LaunchingEffects:
         run = await self._runs.get(run_id)
         if run is None or run.status is not RunStatus.LAUNCHING or run.launch_request is None:
             return "stale"
+        learned(run)
         await tick.drain.interrupt(self._tasks.reserve_run_task(run.capacity_provider or ""))
         now = self._clock.now()
         if tick.stopping or run.cancel_requested_at is not None or not may_replay(run, policy, now):
@@ -189,6 +197,7 @@ class LaunchingEffects:
         run = await self._runs.get(run_id)
         if run is None or run.status is not RunStatus.LAUNCHING:
             return "stale"
+        learned(run)
         cluster = run.cluster or policy.target.cluster
         started_by = TaskIdentity(policy.target.installation, run.run_id, run.attempt).started_by()
         async for arns in self._tasks.list_running(cluster, started_by=started_by):
@@ -251,16 +260,16 @@ class LaunchingEffects:
 
         _, result = await self._writer.settle(run, decide_again)
         if result == "surplus":
-            _log.warning("surplus task", run_id=run.run_id, task_arn=task_arn, remedy="none: its claim will be refused")
+            remedy = "none: its claim will be refused"
+            _log.warning("surplus task", event_type="RUN_SURPLUS_TASK", task_arn=task_arn, remedy=remedy)
         else:
-            _log.info("launched", run_id=run.run_id, attempt=run.attempt, task_arn=task_arn, why=why)
+            _log.info("launched", event_type="RUN_LAUNCHED", task_arn=task_arn, why=why)
         return result or "launched"
 
     async def _record_failure(self, run: Run, failure: LaunchFailure, policy: LaunchPolicy) -> str:
         _log.warning(
             "launch failed",
-            run_id=run.run_id,
-            attempt=run.attempt,
+            event_type="RUN_LAUNCH_FAILED",
             launch_try=run.launch_try,
             kind=failure.kind,
             failure_class=failure.failure_class,

@@ -1,13 +1,10 @@
 """The launching loop: load, decide, apply, record."""
 
-from dagy_control.kernel.telemetry import log
 from dagy_control.kernel.ticker import Tick
 from dagy_control.launching.decide import LaunchPolicy, decide
 from dagy_control.launching.effects import LaunchingEffects
 from dagy_control.launching.metrics import LaunchingMetrics
 from dagy_control.launching.waits import oldest_wait_s
-
-_log = log("dagy.launching")
 
 
 class LaunchingLoop:
@@ -37,8 +34,6 @@ class LaunchingLoop:
         self._metrics.record(plan, snapshot.census.total, results, self._effects.breaker)
         self._metrics.record_waits(self._effects.waits, oldest_wait_s(snapshot.queued, tick.now))
         errors = [outcome for outcome in outcomes if outcome.error is not None]
-        for outcome in errors:
-            _log.warning("launch undecided", run_id=outcome.item.run_id, error=str(outcome.error))
         if errors and len(errors) == len(outcomes) and errors[0].error is not None:
             raise errors[0].error
         if plan.held["next_tick"] and "launched" in results:

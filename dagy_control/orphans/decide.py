@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 
 from dagy_control.model.runs import TERMINAL, ActiveRun
 from dagy_control.model.suspicions import Suspicion
+from dagy_control.model.tasks import TaskIdentity
 from dagy_control.orphans.criteria import Criteria, Judgement, Suspect, Verdict, judge
 
 NAMED_MAX = 10
@@ -94,12 +95,16 @@ class ScanSnapshot:
 
 @dataclass(frozen=True, slots=True)
 class Orphan:
-    """A task that runs and should not. `own_run_id`: the run of ours whose runtime limit must be recorded before the stop."""
+    """A task that runs and should not. `own_run_id`: the run of ours whose runtime limit must be recorded before the stop.
+
+    `identity`: the attempt that it was started for, if it is ours.
+    """
 
     task_arn: str
     reason: str
     runtime_hours: float | None = None
     own_run_id: str | None = None
+    identity: TaskIdentity | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,7 +151,8 @@ def decide(snapshot: ScanSnapshot, policy: OrphanPolicy, now: datetime) -> ScanP
         verdicts[verdict] += 1
         if verdict is Verdict.ORPHAN:
             own_run_id = _limited_run(finding.suspect) if judgement.runtime_hours is not None else None
-            orphans.append(Orphan(arn, judgement.reason, judgement.runtime_hours, own_run_id))
+            identity = finding.suspect.task.identity
+            orphans.append(Orphan(arn, judgement.reason, judgement.runtime_hours, own_run_id, identity))
     judged = verdicts.total() - verdicts[Verdict.KEEP_UNREAD]
     refusal = "" if policy.dry_run else _refusal(len(orphans), judged, policy)
     return ScanPlan(

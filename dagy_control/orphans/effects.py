@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from dagy_control.errors import Conflict, DagyError, Gone
+from dagy_control.kernel.about import about, learned
 from dagy_control.kernel.bounded import run_bounded
 from dagy_control.kernel.clock import Clock
 from dagy_control.kernel.record_writer import RecordWriter
@@ -190,17 +191,16 @@ class OrphanEffects:
                 suspicions=len(plan.suspicions),
                 error=str(error),
             )
-        outcomes = await run_bounded(
-            plan.stops, lambda orphan: self._stop(orphan, policy), limit=STOPS_IN_FLIGHT, name="orphan stops", stop=stop
-        )
+
+        async def stop_one(orphan: Orphan) -> bool:
+            with about():
+                return await self._stop(orphan, policy)
+
+        outcomes = await run_bounded(plan.stops, stop_one, limit=STOPS_IN_FLIGHT, name="orphan stops", stop=stop)
         failed = [outcome for outcome in outcomes if outcome.error is not None]
         for outcome in failed:
-            _log.error(
-                "orphan not stopped",
-                event_type="ORPHAN_NOT_STOPPED",
-                task_arn=outcome.item.task_arn,
-                error=str(outcome.error),
-            )
+            told = {**_told(outcome.item), "error": str(outcome.error)}
+            _log.error("orphan not stopped", event_type="ORPHAN_NOT_STOPPED", **told)
         return Stops(stopped=sum(1 for outcome in outcomes if outcome.value), failed=len(failed))
 
     async def _stop(self, orphan: Orphan, policy: OrphanPolicy) -> bool:
@@ -210,7 +210,8 @@ class OrphanEffects:
             await self._tasks.stop(policy.cluster, orphan.task_arn, reason=f"Orphan scan: {orphan.reason}")
         except Gone:
             return False
-        _log.warning("orphan stopped", event_type="ORPHAN_STOPPED", task_arn=orphan.task_arn, reason=orphan.reason)
+        told = {**_told(orphan), "reason": orphan.reason}
+        _log.warning("orphan stopped", event_type="ORPHAN_STOPPED", **told)
         return True
 
     async def _record_timeout(self, orphan: Orphan, run_id: str) -> bool:
@@ -226,11 +227,19 @@ class OrphanEffects:
         run = await self._runs.get(run_id)
         if run is None:
             return True
+        learned(run)
         try:
             written, recorded_before = await self._writer.settle(run, decide_again)
         except Conflict:
             return False
         return written is not None or bool(recorded_before)
+
+
+def _told(orphan: Orphan) -> dict[str, Any]:
+    """The task, and the run that it was started for, if it is ours."""
+    identity = orphan.identity
+    of_run = {"run_id": identity.run_id, "run_attempt": identity.attempt} if identity is not None else {}
+    return {**of_run, "task_arn": orphan.task_arn}
 
 
 def _suspect(task: RunningTask, runs: Mapping[str, RunGlance | None], records: Records) -> Suspect:

@@ -127,7 +127,8 @@ class OrphanLoop:
                 within(self._clock, policy.scan_timeout_s, work, name="the runs without a task")
             )
         except (DagyError, TimeoutError) as error:
-            _log.warning("runs without a task not looked for", error=str(error))
+            told = {"event_type": "RUNS_WITHOUT_TASK_UNKNOWN", "error": str(error)}
+            _log.warning("runs without a task not looked for", **told)
             return
         if runs is None:
             return
@@ -145,6 +146,7 @@ class OrphanLoop:
         if policy.switched_off and policy.switched_off != self._warned:
             _log.warning(
                 "state tables without a name: tasks with their tags are counted, not judged",
+                event_type="STATE_TABLES_UNSET",
                 state_tables=list(policy.switched_off),
                 setting="orphans.state_tables",
             )

@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from dagy_control.errors import Conflict, Gone, Permanent
+from dagy_control.kernel.about import about, learned, run_keys
 from dagy_control.kernel.bounded import run_bounded
 from dagy_control.kernel.clock import Clock
 from dagy_control.kernel.handover import Handover
@@ -171,7 +172,10 @@ class ReconcilingEffects:
         )
         for outcome in outcomes:
             if outcome.error is not None:
-                _log.warning("result object unreadable", run_id=outcome.item.run_id, error=str(outcome.error))
+                told = run_keys(outcome.item)
+                _log.warning(
+                    "result object unreadable", event_type="RUN_RESULT_UNREADABLE", **told, error=str(outcome.error)
+                )
         found = {outcome.item.run_id: outcome.value for outcome in outcomes if outcome.value is not None}
         return found, {outcome.item.run_id for outcome in outcomes if outcome.error is not None}
 
@@ -179,16 +183,23 @@ class ReconcilingEffects:
         self, plan: ChunkPlan, policy: ReconcilePolicy, stop: Callable[[], bool]
     ) -> tuple[list[End], list[Stop], int]:
         """Write the ends, then stop tasks. Gives the ends written, the stops done, and the number of errors."""
-        ended = await run_bounded(
-            plan.ends, lambda end: self._end(end, policy), limit=WRITES_IN_FLIGHT, name="ends", stop=stop
-        )
-        stopped = await run_bounded(
-            plan.stops, lambda each: self._stop(each, policy), limit=WRITES_IN_FLIGHT, name="stops", stop=stop
-        )
+
+        async def end(each: End) -> End | None:
+            with about(each.run):
+                return await self._end(each, policy)
+
+        async def stop_task(each: Stop) -> bool:
+            with about(each.run):
+                return await self._stop(each, policy)
+
+        ended = await run_bounded(plan.ends, end, limit=WRITES_IN_FLIGHT, name="ends", stop=stop)
+        stopped = await run_bounded(plan.stops, stop_task, limit=WRITES_IN_FLIGHT, name="stops", stop=stop)
         failures = [(each.item.run, each.error) for each in ended if each.error is not None]
         failures += [(each.item.run, each.error) for each in stopped if each.error is not None]
         for run, error in failures:
-            _log.warning("reconciling a run failed", run_id=run.run_id, error=str(error))
+            _log.warning(
+                "reconciling a run failed", event_type="RUN_RECONCILE_FAILED", **run_keys(run), error=str(error)
+            )
         return (
             [outcome.value for outcome in ended if outcome.value],
             [outcome.item for outcome in stopped if outcome.value],
@@ -232,9 +243,9 @@ class ReconcilingEffects:
             return None
         _log.info(
             "reconciled",
-            run_id=written.run_id,
+            event_type="RUN_RECONCILED",
+            correlation_id=written.correlation_id,
             status=written.status,
-            attempt=written.attempt,
             rule=outcome.rule,
             failure_class=outcome.failure_class,
             why=outcome.message,
@@ -246,7 +257,7 @@ class ReconcilingEffects:
         run = stop.run
         if run.stop_cause is not stop.cause:
             try:
-                await self._writer.write(record_stop_cause(run, stop.cause, now=self._clock.now(), by=BY))
+                learned(await self._writer.write(record_stop_cause(run, stop.cause, now=self._clock.now(), by=BY)))
             except Conflict:
                 return False
         try:
@@ -254,7 +265,8 @@ class ReconcilingEffects:
             await self._tasks.stop(cluster, run.external_id or "", reason=stop.reason)
         except Gone:
             return False
-        _log.info("task stopped", run_id=run.run_id, task_arn=run.external_id, cause=stop.cause, why=stop.reason)
+        told = {"task_arn": run.external_id, "cause": stop.cause, "why": stop.reason}
+        _log.info("task stopped", event_type="RUN_TASK_STOPPED", **told)
         return True
 
 

@@ -164,6 +164,7 @@ def one_run(story: Story) -> None:
     found = story.answer("one-run", RUN_ID=story.bad.run_id)
     said = [each["message"] for each in found]
     assert "launched" in said, "by the daemon"
+    assert [each["event_type"] for each in found].count("RUN_LAUNCHED") == 1
     assert found[-1]["status"] == "FAILED", "by its worker, last"
     assert [each["@timestamp"] for each in found] == sorted(each["@timestamp"] for each in found)
 
@@ -171,6 +172,8 @@ def one_run(story: Story) -> None:
 def one_batch(story: Story) -> None:
     found = story.answer("one-batch", CORRELATION_ID="batch-7")
     assert {each["run_id"] for each in found} == {run.run_id for run in story.good}
+    by_daemon = [each["run_id"] for each in found if each["event_type"] == "RUN_LAUNCHED"]
+    assert sorted(by_daemon) == sorted(run.run_id for run in story.good)
 
 
 def refused_launches(story: Story) -> None:
@@ -185,10 +188,18 @@ def throttled(story: Story) -> None:
     assert "RunTask" in found["error"]
 
 
+def aws_failures(story: Story) -> None:
+    (found,) = story.answer("aws-failures")
+    assert (found["service"], found["operation"], found["reason"]) == ("ecs", "ListTasks", "ServerException")
+    assert found["aws_request_id"]
+
+
 def loop_errors(story: Story) -> None:
     found = story.answer("loop-errors")
     assert {(each["loop"], each["outcome"]) for each in found} == {("orphans", "transient")}
-    assert all("ListTasks" in each["error"] for each in found)
+    errors = [each["error"] for each in found if "the process stops" not in each["error"]]  # a scan cut by the end
+    assert errors
+    assert all("ListTasks" in error for error in errors)
 
 
 def orphans_stopped(story: Story) -> None:
@@ -220,6 +231,7 @@ ANSWERS = {
     "one-batch": one_batch,
     "refused-launches": refused_launches,
     "throttled": throttled,
+    "aws-failures": aws_failures,
     "loop-errors": loop_errors,
     "orphans-stopped": orphans_stopped,
     "configuration-edits": configuration_edits,

@@ -1,6 +1,8 @@
 """Every error of a call to AWS becomes one of ours, by what the caller should do about it."""
 
 import asyncio
+import json
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,8 +11,11 @@ import pytest
 from botocore import exceptions as aws
 from botocore.parsers import ResponseParserError
 
-from dagy_control.adapters.calls import AwsCalls, translated
-from dagy_control.errors import Conflict, Gone, Permanent, Transient
+from dagy_control.adapters.calls import TELL_AGAIN_S, AwsCalls, note_request_id, translated
+from dagy_control.errors import Conflict, DagyError, Gone, Permanent, Transient
+from dagy_control.kernel.about import about
+from dagy_control.kernel.telemetry import configure_logging
+from tests.builders import a_run
 from tests.fakes.clock import VirtualClock
 
 
@@ -171,3 +176,65 @@ async def test_every_call_is_counted_once_with_its_outcome_and_time(
     (result,) = await clock.run(work)
     assert result is None if expected is None else isinstance(result, expected)
     assert recorder.rows == [("ecs", "RunTask", outcome, 2.0)]
+
+
+def told(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def fail(calls: AwsCalls, error: Exception, operation: str = "RunTask") -> None:
+    with suppress(DagyError), calls.of("ecs")(operation):
+        raise error
+
+
+def test_a_failed_call_is_a_line_with_awss_request_id_and_the_run_that_it_was_for(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    configure_logging(level="INFO")
+    error = refused("AccessDeniedException", "no, by canary-secret")
+    error.response["ResponseMetadata"]["RequestId"] = "4f1c"
+    with about(a_run()):
+        fail(AwsCalls(VirtualClock()), error)
+    (line,) = told(capsys)
+    assert (line["level"], line["event_type"], line["service"]) == ("warning", "AWS_CALL_FAILED", "ecs")
+    assert (line["operation"], line["outcome"], line["reason"]) == ("RunTask", "permanent", "AccessDeniedException")
+    assert (line["aws_request_id"], line["run_id"], line["correlation_id"]) == ("4f1c", "r1", "batch-1.1")
+
+
+@pytest.mark.parametrize("code", ["ThrottlingException", "ConditionalCheckFailedException", "NoSuchKey"])
+def test_what_is_the_daily_round_is_no_line(code: str, capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging(level="INFO")
+    fail(AwsCalls(VirtualClock()), refused(code))
+    assert told(capsys) == []
+
+
+async def test_an_outage_does_not_fill_the_log(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging(level="INFO")
+    clock = VirtualClock()
+    calls = AwsCalls(clock)
+    for _ in range(100):
+        fail(calls, refused("ServerException", status=500))
+        fail(calls, aws.ReadTimeoutError(endpoint_url="u"))
+        fail(calls, refused("ServerException", status=500), "StopTask")
+    assert [(line["operation"], line["reason"]) for line in told(capsys)] == [
+        ("RunTask", "ServerException"),
+        ("RunTask", "ReadTimeoutError"),
+        ("StopTask", "ServerException"),
+    ]
+    await clock.advance(TELL_AGAIN_S)
+    fail(calls, refused("ServerException", status=500))
+    assert len(told(capsys)) == 1
+
+
+def test_at_debug_every_call_is_a_line_and_at_info_none(capsys: pytest.CaptureFixture[str]) -> None:
+    calls = AwsCalls(VirtualClock())
+    for level in ("INFO", "DEBUG"):
+        configure_logging(level=level)
+        with about(a_run()), calls.of("dynamodb")("GetItem"):
+            note_request_id({"x-amzn-requestid": "77b0"})
+    with calls.of("s3")("GetObject"):
+        pass
+    first, second = told(capsys)
+    assert (first["event_type"], first["operation"], first["outcome"]) == ("AWS_CALL", "GetItem", "ok")
+    assert (first["aws_request_id"], first["run_id"]) == ("77b0", "r1")
+    assert second["aws_request_id"] is None, "not the id of the call before"

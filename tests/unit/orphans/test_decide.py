@@ -120,7 +120,8 @@ def test_an_end_on_record_and_a_long_runtime_need_no_second_scan() -> None:
     ],
 )
 def test_the_runtime_limit_of_our_own_run_goes_on_its_record(judged: Suspect, own_run_id: str | None) -> None:
-    assert scan(judged).stops == (Orphan(ARN, "Exceeded max runtime (7.0h > 6h)", 7.0, own_run_id),)
+    orphan = Orphan(ARN, "Exceeded max runtime (7.0h > 6h)", 7.0, own_run_id, judged.task.identity)
+    assert scan(judged).stops == (orphan,)
 
 
 # Dry run and cap.
