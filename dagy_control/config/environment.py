@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from dagy_control.config.catalogue import PREFIX, Kind, Setting, settings_by_path
-from dagy_control.config.problems import Problem, nearest, shown
+from dagy_control.config.problems import REDACTED, Problem, nearest, shown
 from dagy_control.config.references import Store
 
 Path = tuple[str, ...]
@@ -114,7 +114,8 @@ def _is_unknown(name: str) -> bool:
 def _unknown(name: str, text: str) -> Problem:
     near = nearest(name, variable_names())
     remedy = f"did you mean {near}?" if near else "unset it; `dagy-control config reference` lists the known ones"
-    return Problem(name, name, shown(f"{name} {remedy}", text), "is not a setting", remedy)
+    value = text if text.isdecimal() or not text else REDACTED
+    return Problem(name, name, shown(f"{name} {remedy}", value), "is not a setting", remedy)
 
 
 def _contradiction(given: Given, other: Given, key: str) -> Problem:

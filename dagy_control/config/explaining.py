@@ -9,7 +9,7 @@ from pydantic_core import ErrorDetails
 
 from dagy_control.config.catalogue import Kind, Setting, groups, settings_by_path
 from dagy_control.config.merging import DEFAULT, Draft, Location
-from dagy_control.config.problems import Problem, nearest, shown
+from dagy_control.config.problems import Problem, nearest, shown, shown_of_unknown
 from dagy_control.config.rules import Violation
 from dagy_control.config.settings import RULES_BROKEN, Settings
 
@@ -79,13 +79,14 @@ def _field_problem(detail: ErrorDetails, draft: Draft) -> Problem:
     given = draft.reference(location) or shown(key, detail["input"])
     if detail["type"] == "extra_forbidden":
         remedy = _unknown_remedy(location)
-        given = draft.reference(location) or shown(f"{key} {remedy}", detail["input"])  # a secret's name, misspelt
+        given = draft.reference(location) or shown_of_unknown(f"{key} {remedy}", detail["input"])
         return Problem(source, key, given, "is not a setting", remedy)
     setting = settings_by_path().get(tuple(str(part) for part in location[:2])) or settings_by_path().get(
         (str(location[0]),)
     )
     if setting is None:
         remedy = f"make it a table: a line [{key}], and its settings below"
+        given = draft.reference(location) or shown_of_unknown(key, detail["input"])
         return Problem(source, key, given, "must be a table", remedy)
     member = next((each for each in setting.members if each.path == (str(location[-1]),)), None)
     if detail["type"] == "missing" and member is not None:

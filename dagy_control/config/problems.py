@@ -69,6 +69,23 @@ def redacted(key: str, value: object) -> object:
     return value
 
 
+def shown_of_unknown(key: str, value: object) -> str:
+    """`value` of something that is no setting: numbers, booleans, names and emptiness only.
+
+    Nobody knows what it is: with its name and its section's both misspelt a token is a text like any other.
+    """
+    return shown(key, _without_texts(value))
+
+
+def _without_texts(value: object) -> object:
+    if isinstance(value, dict):
+        return {str(name): _without_texts(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_texts(inner) for inner in value]
+    is_plain = isinstance(value, bool | int | float) or value is None or value == ""
+    return value if is_plain else REDACTED
+
+
 def nearest(name: str, known: Iterable[str]) -> str | None:
     """The known name that `name` most likely meant; None when nothing is near."""
     by_lower = {each.lower(): each for each in known}

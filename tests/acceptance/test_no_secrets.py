@@ -58,6 +58,7 @@ MISTAKES = {
     "a wrong type of its own": ("[api]\n", f'[api]\ntoken = ["{FILE}"]\n'),
     "a line that is no TOML": ("[api]\n", f'[api]\ntoken = "{FILE}\n'),
     "a name misspelt": ("[api]\n", f'[api]\ntokn = "{FILE}"\n'),
+    "a name and its section misspelt": ("[api]\n", f'[apii]\ntokn = "{FILE}"\n[api]\n'),
     "a name in the wrong section": ("[launching]\n", f'[launching]\ntoken = "{FILE}"\n'),
     "a table in its place": ("[api]\n", f'[api]\ntoken = {{ value = "{FILE}" }}\n'),
     "a name twice": ("[api]\n", f'[api]\ntoken = "{FILE}"\ntoken = "{FILE}"\n'),
@@ -186,6 +187,7 @@ async def ask_about_the_configuration(told: Told) -> None:
     assert "secret:canary-api#token" in told.texts["config show"]
     variable = SECRETS["a variable"]
     assert "DAGY_API__TOKEN" in await told.by("config", "check", DAGY_API__TOKN=variable)
+    assert "is not a setting" in await told.by("config", "check", DAGY_APPI__TKN=variable)
     await told.by("config", "check", "--json", DAGY_API__TOKEN=variable, DAGY_API__PORT="x")
 
 
