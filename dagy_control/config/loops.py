@@ -290,6 +290,8 @@ class WorkerSettings(Section):
     """Seconds that running tasks of a flow get after SIGTERM. With ECS's stop timeout of 30, 15 leave time to commit the result."""
     default_max_concurrency: Count | None = Field(None, ge=1, le=1024, examples=[4])
     """Tasks of one flow at the same time, for a flow that names no number. Unset: the CPU count."""
+    max_tasks_per_process: Count = Field(100, ge=1, le=100_000)
+    """Task attempts that one child process of a flow takes at most, one after the other. 1: each attempt has a process of its own."""
     result_write_timeout_s: Number = Field(30, gt=0, le=600)
     """Seconds in which the result must reach the table; then it goes to S3."""
     artifact_max_mib: Count = Field(256, ge=1, le=10240)

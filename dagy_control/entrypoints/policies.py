@@ -318,6 +318,7 @@ def worker_policy(settings: Settings) -> WorkerPolicy:
     return WorkerPolicy(
         drain_s=worker.drain_s,
         max_concurrency=worker.default_max_concurrency,
+        max_tasks_per_process=worker.max_tasks_per_process,
         result_write_timeout_s=worker.result_write_timeout_s,
         artifact_max_bytes=worker.artifact_max_mib * MEBIBYTE,
         packages=PackagePolicy(

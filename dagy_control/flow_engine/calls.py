@@ -46,10 +46,11 @@ class Call(NamedTuple):
 
 
 class CallEnd(NamedTuple):
-    """What came of a call: the packed result, or an error."""
+    """What came of a call: the packed result, or an error. `used_loop`: the callable was a coroutine's; it does not travel."""
 
     result: PackedResult | None = None
     error: TaskError | None = None
+    used_loop: bool = False
 
     def to_bytes(self) -> bytes:
         """For the pipe out of a child process. An error travels as JSON, a result as it is, of a file only the size."""
@@ -85,12 +86,12 @@ def perform(call: Call) -> CallEnd:
         args = [fill(template, call.parameters, call.results) for template in call.args]
         kwargs = {name: fill(template, call.parameters, call.results) for name, template in call.kwargs.items()}
         value = function(*args, **kwargs)
-        if inspect.iscoroutine(value):
+        if used_loop := inspect.iscoroutine(value):
             value = _run_coroutine(value)
     except BaseException as error:  # noqa: BLE001 - a task may raise anything, and all of it is the task's failure
         return CallEnd(error=_task_error(error, call))
     try:
-        return CallEnd(result=pack(value, call.packing))
+        return CallEnd(result=pack(value, call.packing), used_loop=used_loop)
     except UnpackableError as error:
         message = f"the result of task {call.task_key!r} (a {type(value).__name__}) {error}"
         trace = _trace(error.__cause__)

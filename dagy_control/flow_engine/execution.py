@@ -144,7 +144,7 @@ class FlowRunner:
             self._threads = ThreadHost(loop, self._clock, self._concurrency)
             # Not in the places of the tasks: a hook must not wait for them, nor they for it.
             self._hook_hosts[Isolation.THREAD] = ThreadHost(loop, self._clock, self._concurrency)
-        if Isolation.PROCESS in used:
+        if used - {Isolation.THREAD}:
             modules = dict.fromkeys(path.partition(":")[0] for task in self._spec.tasks for path in _imports(task))
             self._processes = ProcessHost(
                 preload=tuple(modules),
@@ -152,8 +152,9 @@ class FlowRunner:
                 stop_grace_s=self._options.stop_grace_s,
                 on_change=self._waker.wake,
                 memory=ContainerMemory(self._options.cgroup_dir),
+                attempts_max=self._options.tasks_per_process_max,
             )
-            self._hook_hosts[Isolation.PROCESS] = self._processes
+            self._hook_hosts[Isolation.PROCESS] = self._hook_hosts[Isolation.FRESH] = self._processes
         elif not self._spec.fail_fast:  # which starts nothing after a failure
             self._ahead = THREADS_AHEAD
 
@@ -194,7 +195,9 @@ class FlowRunner:
             if task.isolation is Isolation.THREAD and self._threads is not None:
                 running.attempt = self._threads.start(call, running, ahead=ahead)
             elif self._processes is not None:
-                running.attempt = self._processes.start(call, running)
+                # A retry begins clean, whatever the earlier attempts of others have left in their processes.
+                fresh = task.isolation is Isolation.FRESH or running.number > 1
+                running.attempt = self._processes.start(call, running, fresh=fresh)
             if not ahead:
                 running.start_timer()
 

@@ -1,14 +1,14 @@
 """Attempts in child processes, the worker's side: starts the zygote (see `zygote`), asks it for children, hears how they end.
 
+A child that has ended an attempt well and is clean (see `leftovers`) is kept for the next one.
+
 Callbacks on the event loop, no task for each attempt. Works on any loop that has `add_reader`.
 """
 
 import asyncio
-import contextlib
 import functools
 import json
 import os
-import pickle
 import signal
 import socket
 import subprocess
@@ -17,20 +17,17 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from dagy_control.errors import DagyError
-from dagy_control.flow_engine.attempts import Finished, Listener
-from dagy_control.flow_engine.calls import Call, CallEnd
+from dagy_control.flow_engine.attempts import Listener
+from dagy_control.flow_engine.calls import Call
+from dagy_control.flow_engine.child_attempts import MEBIBYTE, READ_BYTES, Child, ProcessAttempt
 from dagy_control.flow_engine.deaths import explain_status
-from dagy_control.flow_engine.graph import SUCCEEDED, AttemptEnd, TaskError
+from dagy_control.flow_engine.graph import TaskError
 from dagy_control.flow_engine.memory import ContainerMemory
-from dagy_control.flow_engine.packing import ResultFile, discard
-from dagy_control.flow_engine.zygote import FRAME, LENGTH, Operation
-from dagy_control.model.flow_tasks import TaskState
+from dagy_control.flow_engine.zygote import FRAME, Operation
 
 PRELOAD_S_MAX = 120.0
 """A module whose import hangs must not hang the run: past this the zygote is started again without preloading."""
 CLOSE_S_MAX = 5.0
-READ_BYTES = 1 << 18
-MEBIBYTE = 1 << 20
 
 _BOOT = """
 import json, sys
@@ -41,117 +38,11 @@ main(options["control"], options["worker_pid"], options["preload"])
 """
 
 
-class ProcessAttempt:
-    """One child: its call is written to it, its answer read from it, and its end told by the zygote."""
-
-    def __init__(
-        self,
-        call: Call,
-        channel: socket.socket,
-        send_signal: Callable[[signal.Signals], None],
-        *,
-        grace_s: float,
-        listener: Listener,
-    ) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._listener: Listener | None = listener
-        self._channel = channel
-        self._send_signal = send_signal
-        self._grace_s = grace_s
-        self._verdict: AttemptEnd | None = None
-        self._killed = False
-        self._kill_timer: asyncio.TimerHandle | None = None
-        packed = pickle.dumps(call, protocol=pickle.HIGHEST_PROTOCOL)
-        self._outgoing = memoryview(LENGTH.pack(len(packed)) + packed)
-        self._incoming = bytearray()
-        self._task_key = call.task_key
-        self._packing = call.packing
-        self._answer_bytes_max = call.packing.inline_bytes_max + MEBIBYTE  # an error's text comes on top
-        channel.setblocking(False)  # noqa: FBT003 - the socket's own signature
-        self._loop.add_reader(channel, self._read)
-        self._loop.add_writer(channel, self._write)
-
-    def terminate(self, verdict: AttemptEnd) -> None:
-        """SIGTERM to the child and all that it started, SIGKILL after the grace."""
-        if self._verdict is None and self._listener is not None:
-            self._verdict = verdict
-            self._send_signal(signal.SIGTERM)
-            self._kill_timer = self._loop.call_later(self._grace_s, self._send_signal, signal.SIGKILL)
-
-    def settle(self, explain: Callable[[], TaskError], peak_memory_mb: float | None) -> None:
-        """The child is dead. `explain`: what to say if it left neither an answer nor a verdict."""
-        with contextlib.suppress(
-            OSError
-        ):  # what the child wrote before it died is still in the socket; then it would block
-            while data := self._channel.recv(READ_BYTES):
-                self._incoming += data
-        self._loop.remove_reader(self._channel)
-        self._loop.remove_writer(self._channel)
-        self._channel.close()
-        if self._kill_timer is not None:
-            self._kill_timer.cancel()
-        came = self._answer() or CallEnd(error=explain())
-        if self._verdict is not None:
-            end, result = self._verdict, None
-        elif came.error is None:
-            end, result = SUCCEEDED, came.result
-        else:
-            end, result = AttemptEnd(TaskState.FAILED, came.error), None
-        if result is None:
-            discard(ResultFile(self._packing.file, 0))  # whatever a child that was ended, or died, has left of it
-        listener, self._listener = self._listener, None
-        if listener is not None:
-            listener.ended(Finished(end, result, peak_memory_mb))
-
-    @property
-    def was_signalled(self) -> bool:
-        """We have asked for its end: its death is no riddle."""
-        return self._verdict is not None or self._killed
-
-    def _answer(self) -> CallEnd | None:
-        if len(self._incoming) < LENGTH.size:
-            return None
-        (size,) = LENGTH.unpack_from(self._incoming)
-        if len(self._incoming) != LENGTH.size + size:
-            return None
-        try:
-            return CallEnd.from_bytes(bytes(memoryview(self._incoming)[LENGTH.size :]), self._packing)
-        except (ValueError, KeyError, TypeError) as error:
-            return CallEnd(
-                error=TaskError("BadAnswer", f"task {self._task_key!r} wrote to the engine's own channel: {error}")
-            )
-
-    def _read(self) -> None:
-        try:
-            data = self._channel.recv(READ_BYTES)
-        except BlockingIOError:
-            return
-        except OSError:
-            data = b""
-        self._incoming += data
-        if not data:
-            self._loop.remove_reader(self._channel)
-        elif len(self._incoming) > self._answer_bytes_max:
-            self._loop.remove_reader(self._channel)
-            self._killed = True
-            self._send_signal(signal.SIGKILL)  # our code in the child keeps the bound, so this is not our code any more
-
-    def _write(self) -> None:
-        try:
-            self._outgoing = self._outgoing[self._channel.send(self._outgoing) :]
-        except BlockingIOError:
-            return
-        except OSError:  # the child died first; the zygote says how
-            self._outgoing = self._outgoing[:0]
-        if not self._outgoing:
-            self._loop.remove_writer(self._channel)
-
-
 class ProcessHost:
     """Child processes, forked by a zygote that is started again when it dies.
 
     `preload`: modules that the zygote imports before the first fork. `on_change`: called when `ready` or `failure` changes.
-    `memory`: the container's, asked when a child was killed.
+    `memory`: the container's, asked when a child was killed. `attempts_max`: of one child; 1: each attempt has its own.
     """
 
     def __init__(
@@ -162,6 +53,7 @@ class ProcessHost:
         stop_grace_s: float,
         on_change: Callable[[], None],
         memory: ContainerMemory,
+        attempts_max: int = 1,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._memory = memory
@@ -169,8 +61,10 @@ class ProcessHost:
         self._sys_path = list(sys_path)
         self._stop_grace_s = stop_grace_s
         self._on_change = on_change
-        self._attempts: dict[int, ProcessAttempt] = {}
-        self._started = 0
+        self._attempts_max = attempts_max
+        self._children: dict[int, Child] = {}  # by the numbers that the zygote knows them by
+        self._idle: list[Child] = []
+        self._forked = 0
         self._ready = False
         self._closed = False
         self.failure: DagyError | None = None
@@ -186,20 +80,13 @@ class ProcessHost:
         """The zygote has imported its modules and waits."""
         return self._ready
 
-    def start(self, call: Call, listener: Listener) -> ProcessAttempt:
-        """Fork a child for this call. Only while `ready`."""
-        ours, theirs = socket.socketpair()
-        self._started += 1
-        number = self._started
-        attempt = ProcessAttempt(
-            call,
-            ours,
-            lambda sig: self._send(Operation.SIGNAL, number, sig),
-            grace_s=self._stop_grace_s,
-            listener=listener,
-        )
-        self._attempts[number] = attempt
-        self._send(Operation.SPAWN, number, 0, theirs)
+    def start(self, call: Call, listener: Listener, *, fresh: bool = False) -> ProcessAttempt:
+        """Hand the call to an idle child, or to a new one; `fresh`: to one that nobody else has used, or will. Only while `ready`."""
+        if fresh and self._idle:
+            self._idle.pop(0).dismiss()  # so that there are never more children than attempts at once
+        child = self._idle.pop() if self._idle and not fresh else self._fork(1 if fresh else self._attempts_max)
+        attempt = ProcessAttempt(call, listener, self._stop_grace_s)
+        child.perform(attempt)
         return attempt
 
     async def close(self) -> None:
@@ -214,6 +101,15 @@ class ProcessHost:
             self._zygote.kill()
             await asyncio.to_thread(self._zygote.wait)
         self._fail_attempts("the run was closed")
+
+    def _fork(self, attempts_max: int) -> Child:
+        ours, theirs = socket.socketpair()
+        self._forked += 1
+        number = self._forked
+        child = Child(ours, lambda sig: self._send(Operation.SIGNAL, number, sig), self._idle.append)
+        self._children[number] = child
+        self._send(Operation.SPAWN, number, attempts_max, theirs)
+        return child
 
     def _open(self) -> None:
         ours, theirs = socket.socketpair()
@@ -254,16 +150,28 @@ class ProcessHost:
                 self._ready = True
                 self._on_change()
             elif operation == Operation.ENDED:
-                attempt, peak_memory_mb = self._attempts.pop(number), round(peak_bytes / MEBIBYTE, 1)
-                attempt.settle(functools.partial(self._explain, attempt, value, peak_memory_mb), peak_memory_mb)
+                child, peak_memory_mb = self._gone(number), round(peak_bytes / MEBIBYTE, 1)
+                for_memory = self._judge_kill(child, value)
+                untaken = child.died(
+                    functools.partial(self._explain, value, peak_memory_mb, for_memory=for_memory), peak_memory_mb
+                )
+                if untaken is not None:
+                    self._fork(self._attempts_max).perform(untaken)
             elif operation == Operation.FORK_FAILED:
                 error = TaskError("ForkFailed", f"no process could be made for the task: {os.strerror(value)}")
-                self._attempts.pop(number).settle(functools.partial(_just, error), None)
+                self._gone(number).died(functools.partial(_just, error), None)
 
-    def _explain(self, attempt: ProcessAttempt, status: int, peak_memory_mb: float) -> TaskError:
-        for_memory = None
-        if status == signal.SIGKILL and not attempt.was_signalled:
-            for_memory = self._memory.take_kill()
+    def _gone(self, number: int) -> Child:
+        child = self._children.pop(number)
+        if child in self._idle:
+            self._idle.remove(child)
+        return child
+
+    def _judge_kill(self, child: Child, status: int) -> bool | None:
+        """Whether a child was killed for memory. Asked for an idle one too: else its kill would answer for the next child."""
+        return self._memory.take_kill() if status == signal.SIGKILL and not child.was_signalled else None
+
+    def _explain(self, status: int, peak_memory_mb: float, *, for_memory: bool | None) -> TaskError:
         return explain_status(status, peak_memory_mb, for_memory=for_memory, limit_mb=self._memory.limit_mb)
 
     def _zygote_died(self) -> None:
@@ -292,12 +200,13 @@ class ProcessHost:
         self._outbox.clear()
 
     def _fail_attempts(self, why: str) -> None:
-        attempts, self._attempts = self._attempts, {}
-        for attempt in attempts.values():
-            attempt.settle(functools.partial(_just, TaskError("ProcessLost", why)), None)
+        children, self._children = self._children, {}
+        self._idle.clear()
+        for child in children.values():
+            child.died(functools.partial(_just, TaskError("ProcessLost", why)), None)
 
     def _send(self, operation: Operation, number: int, value: int, passed: socket.socket | None = None) -> None:
-        if operation is Operation.SIGNAL and number not in self._attempts:
+        if operation is Operation.SIGNAL and number not in self._children:
             return
         self._outbox.append((FRAME.pack(operation, number, value, 0), passed))
         self._flush()

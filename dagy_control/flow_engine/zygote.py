@@ -1,11 +1,11 @@
-"""The zygote: a small process, started once for a run, that imports the flow's modules and forks a child for every attempt.
+"""The zygote: a small process, started once for a run, that imports the flow's modules and forks the children (see `child`).
 
 Why not `multiprocessing`'s forkserver: it imports the worker's main module into every child, swallows a preload that fails (or
 dies of it), and cannot say what a killed child used. This one imports only the flow's modules; reaps with `wait4`, which gives
 the peak memory even of a child that was killed; signals by process group, so that what a task started ends with it; and signals
 only children that it has not reaped yet, so that no reused process id is ever hit.
 
-It talks to the worker over one stream socket in frames of fixed size. A child gets its call, and answers, over a socket of its
+It talks to the worker over one stream socket in frames of fixed size. A child gets its calls, and answers, over a socket of its
 own that comes with the SPAWN frame. Nothing survives the worker: when that socket closes the zygote kills all its children and
 exits, and on Linux the kernel kills a child whose zygote dies (prctl(2), PR_SET_PDEATHSIG).
 
@@ -13,11 +13,9 @@ Standard output belongs to the worker's JSON log: children print to standard err
 """
 
 import contextlib
-import ctypes
 import gc
 import importlib
 import os
-import pickle
 import selectors
 import signal
 import socket
@@ -26,16 +24,11 @@ import sys
 import warnings
 from collections.abc import Sequence
 from enum import IntEnum
-from pathlib import Path
 
-from dagy_control.flow_engine.calls import Call, CallEnd, perform
+from dagy_control.flow_engine.child import die_with_parent, live
 
 FRAME = struct.Struct("!BQiQ")
-"""operation, attempt number, value (signal number, wait status, errno), peak resident memory in bytes."""
-LENGTH = struct.Struct("!Q")
-PR_SET_PDEATHSIG = 1
-CHILD_OOM_SCORE = 1000
-"""The kernel's out-of-memory killer picks the highest score (proc(5), -1000 to 1000): the largest task, never the worker."""
+"""operation, child's number, value (most calls, signal number, wait status, errno), peak resident memory in bytes."""
 
 
 class Operation(IntEnum):
@@ -53,7 +46,7 @@ class Zygote:
 
     def __init__(self, control: socket.socket) -> None:
         self._control = control
-        self._pids: dict[int, int] = {}  # attempt number to process id, for children that are not reaped
+        self._pids: dict[int, int] = {}  # child's number to process id, for children that are not reaped
         self._inbox = bytearray()
         self._sockets: list[int] = []  # descriptors that came with SPAWN frames not yet complete
         self._woken, self._waker = socket.socketpair()
@@ -91,12 +84,12 @@ class Zygote:
             operation, number, value, _ = FRAME.unpack_from(self._inbox)
             del self._inbox[: FRAME.size]
             if operation == Operation.SPAWN:
-                self._spawn(number, self._sockets.pop(0))
+                self._spawn(number, self._sockets.pop(0), value)
             elif operation == Operation.SIGNAL and number in self._pids:
                 _signal_group(self._pids[number], signal.Signals(value))
         return bool(data)
 
-    def _spawn(self, number: int, descriptor: int) -> None:
+    def _spawn(self, number: int, descriptor: int, calls_max: int) -> None:
         zygote_pid = os.getpid()
         try:
             with warnings.catch_warnings():
@@ -108,26 +101,22 @@ class Zygote:
             self._send(Operation.FORK_FAILED, number, error.errno or 0, 0)
             return
         if pid == 0:
-            self._become_child(zygote_pid, descriptor)
+            self._become_child(zygote_pid, descriptor, calls_max)
         with contextlib.suppress(OSError):  # both sides set the group, so that neither can be too late
             os.setpgid(pid, pid)
         os.close(descriptor)
         self._pids[number] = pid
 
-    def _become_child(self, zygote_pid: int, descriptor: int) -> None:
-        """Run one attempt and leave; never returns into the zygote's loop."""
+    def _become_child(self, zygote_pid: int, descriptor: int, calls_max: int) -> None:
+        """Take calls and leave; never returns into the zygote's loop."""
         code = 70
         try:
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            os.setpgid(0, 0)
-            die_with_parent(zygote_pid)
-            with contextlib.suppress(OSError):
-                Path("/proc/self/oom_score_adj").write_text(str(CHILD_OOM_SCORE))
             for owned in (self._control, self._woken, self._waker):
                 owned.close()
             with socket.socket(fileno=descriptor) as channel:
-                _attempt(channel)
+                live(channel, zygote_pid, calls_max)
             code = 0
         finally:
             # Not sys.exit: the user's atexit hooks and threads must not keep an answered attempt alive.
@@ -166,37 +155,6 @@ def main(control_descriptor: int, worker_pid: int, preload: Sequence[str]) -> No
     # From here the closed socket tells, which lets the zygote end what the tasks themselves have started.
     die_with_parent(None)
     Zygote(socket.socket(fileno=control_descriptor)).serve()
-
-
-def die_with_parent(parent_pid: int | None) -> None:
-    """Ask the kernel for SIGKILL when the parent dies; None takes it back. Linux only, elsewhere without effect."""
-    if sys.platform != "linux":
-        return
-    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL if parent_pid else 0, 0, 0, 0)
-    if parent_pid and os.getppid() != parent_pid:
-        os._exit(70)
-
-
-def _attempt(channel: socket.socket) -> None:
-    (size,) = LENGTH.unpack(_receive_exactly(channel, LENGTH.size))
-    call = pickle.loads(_receive_exactly(channel, size))  # noqa: S301 - written by the worker that started us
-    if not isinstance(call, Call):
-        raise TypeError(f"a Call was expected, not a {type(call).__name__}")
-    end: CallEnd = perform(call)
-    answer = end.to_bytes()
-    channel.sendall(LENGTH.pack(len(answer)))
-    channel.sendall(answer)
-
-
-def _receive_exactly(channel: socket.socket, size: int) -> bytes:
-    data = bytearray(size)
-    view = memoryview(data)
-    while view:
-        count = channel.recv_into(view)
-        if not count:
-            os._exit(70)  # the worker is gone, or gave up on this attempt
-        view = view[count:]
-    return bytes(data)
 
 
 def _dead_child() -> int:

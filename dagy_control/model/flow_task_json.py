@@ -45,7 +45,8 @@ def task_document(task: TaskSpec) -> dict[str, Json]:
 
 def is_format_1(document: Mapping[str, Json]) -> bool:
     """A worker that knows only `dagy.flow/1` can read this task."""
-    return not isinstance(document["retry_delay_seconds"], list) and document.keys().isdisjoint(SINCE_2)
+    delays, isolation = document["retry_delay_seconds"], document["isolation"]
+    return not isinstance(delays, list) and isolation != Isolation.FRESH and document.keys().isdisjoint(SINCE_2)
 
 
 def read_task(value: Json, index: int, *, format_1: bool) -> TaskSpec:

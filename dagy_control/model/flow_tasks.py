@@ -15,9 +15,13 @@ DAY_S = 86_400
 
 
 class Isolation(StrEnum):
-    """Where a task's attempt runs. PROCESS: a child that a timeout really ends. THREAD: cheap, and cannot be ended."""
+    """Where a task's attempt runs.
+
+    PROCESS: a child, which a timeout really ends. FRESH: a child that no other attempt uses. THREAD: cheap, and cannot be ended.
+    """
 
     PROCESS = "process"
+    FRESH = "fresh"
     THREAD = "thread"
 
 

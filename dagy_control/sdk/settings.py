@@ -20,8 +20,9 @@ class TaskOptions(TypedDict, total=False):
     wait grows by up to this share of itself. `retry_condition_fn`: given the exception, says whether to try again.
     `timeout_seconds`: of one attempt. `concurrency_limit`: most attempts at once of all tasks of this name in a run.
     `on_running`, `on_completion`, `on_failure`, `on_retry`: functions that are given a `TaskEvent`.
-    `isolation`: "process" (a child that a timeout really ends, and whose memory is its own) or "thread" (for light tasks: much
-    cheaper, but a timeout can only abandon it, and a crash takes the worker along). `result`: "pickle", or "json" for plain data.
+    `isolation`: "process" (a child that a timeout really ends, and whose memory is its own; one that is clean takes the next task),
+    "fresh" (such a child for each attempt alone), or "thread" (for light tasks: much cheaper, but a timeout can only abandon it, and
+    a crash takes the worker along). `result`: "pickle", or "json" for plain data.
     """
 
     name: str | None

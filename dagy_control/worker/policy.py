@@ -17,7 +17,8 @@ class WorkerPolicy:
     must fit into the task's stopTimeout (30 by default). `last_write_s`: for each of the last writes then, first the rows of
     the tasks, then the result into the table, then into S3; for the rows always, since the result matters more.
     `work_dir`: where everything on disk goes, and where dependency packages stay for later runs; None: a temporary folder.
-    `cgroup_dir`: where the kernel's files about this container's memory lie; None: looked for.
+    `cgroup_dir`: where the kernel's files about this container's memory lie; None: looked for. `max_tasks_per_process`: attempts
+    that one child takes.
     """
 
     drain_s: float = 15.0
@@ -30,6 +31,7 @@ class WorkerPolicy:
     trace_prefix: str = "traces/"
     work_dir: Path | None = None
     cgroup_dir: Path | None = None
+    max_tasks_per_process: int = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -176,6 +176,7 @@ class Worker:
                 stop_grace_s=self._policy.stop_grace_s,
                 sys_path=tuple(sys.path),
                 cgroup_dir=self._policy.cgroup_dir,
+                tasks_per_process_max=self._policy.max_tasks_per_process,
             ),
         )
 

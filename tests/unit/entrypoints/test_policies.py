@@ -142,7 +142,7 @@ def test_a_worker_is_told_tables_storage_and_log_level_where_they_differ() -> No
         log_level="DEBUG",
         tables={"runs": "RUNS_2"},
         storage={"artifact_bucket": "other-bucket"},
-        worker={"drain_s": 5, "default_max_concurrency": 4},
+        worker={"drain_s": 5, "default_max_concurrency": 4, "max_tasks_per_process": 1},
         launching={"interval_s": 2},
     )
     assert policies.worker_environment(settings) == {
@@ -150,6 +150,7 @@ def test_a_worker_is_told_tables_storage_and_log_level_where_they_differ() -> No
         "DAGY_STORAGE__ARTIFACT_BUCKET": "other-bucket",
         "DAGY_WORKER__DRAIN_S": "5.0",
         "DAGY_WORKER__DEFAULT_MAX_CONCURRENCY": "4",
+        "DAGY_WORKER__MAX_TASKS_PER_PROCESS": "1",
         "DAGY_LOG_LEVEL": "DEBUG",
     }
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from dagy_control.model.flow_tasks import ResultFormat, TaskHooks, TaskSpec
+from dagy_control.model.flow_tasks import Isolation, ResultFormat, TaskHooks, TaskSpec
 from dagy_control.model.flow_templates import FlowSpecError
 from dagy_control.model.flows import FlowSpec
 from dagy_control.model.runs import ResultStatus
@@ -52,6 +52,7 @@ def test_a_flow_that_uses_nothing_newer_is_written_as_the_earlier_version_wrote_
         {"retry_condition": "shop:worth_it"},
         {"hooks": TaskHooks(on_running=("shop:note",))},
         {"result": ResultFormat.JSON},
+        {"isolation": Isolation.FRESH},
     ],
     ids=lambda changes: next(iter(changes)),
 )

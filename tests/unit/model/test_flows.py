@@ -69,7 +69,7 @@ def test_a_default_of_none_is_not_a_missing_default() -> None:
         (json.dumps(document(tasks=[{"key": 1}])), "task 0: the field 'isolation' is missing"),
         (
             json.dumps(document(tasks=[{**document()["tasks"][0], "isolation": "vm"}])),
-            "'process' or 'thread', not 'vm'",
+            "'process' or 'fresh' or 'thread', not 'vm'",
         ),
         (json.dumps(document(tasks=[{**document()["tasks"][0], "retries": "3"}])), "retries must be a int"),
         (json.dumps(document(tasks=[{**document()["tasks"][0], "x": 3}])), "task 0: unknown field 'x'"),

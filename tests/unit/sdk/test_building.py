@@ -127,5 +127,5 @@ def test_a_flow_that_cannot_be_stored_is_refused(name: str, says: str) -> None:
 
 
 def test_an_isolation_that_does_not_exist_is_refused_where_it_is_written() -> None:
-    with pytest.raises(FlowBuildError, match="'process' or 'thread', not 'container'"):
+    with pytest.raises(FlowBuildError, match="'process' or 'fresh' or 'thread', not 'container'"):
         task(isolation="container")
