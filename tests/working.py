@@ -69,6 +69,7 @@ class Working:
         self.packages = FakeDepPackages()
         self.artifacts = artifacts or FakeArtifacts()
         self.artifacts.objects[URI] = data
+        self.traces = FakeArtifacts("dagy-traces")
         self.flows = FakeFlows(
             FlowRecord(
                 org_id="acme",
@@ -89,6 +90,7 @@ class Working:
             flows=self.flows,
             packages=self.packages,
             artifacts=self.artifacts,
+            traces=self.traces,
             results=self.results,
         )
         settings = {"drain_s": 0.0, "stop_grace_s": 0.3, "max_concurrency": 1, **policy}

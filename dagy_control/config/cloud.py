@@ -150,6 +150,8 @@ class StorageSettings(Section):
 
     artifact_bucket: Bucket = Field("dagy-artifacts", json_schema_extra=RESTART)
     """Bucket of flow artifacts, dependency packages and fallback results."""
+    trace_bucket: Bucket | None = Field(None, examples=["dagy-traces"], json_schema_extra=RESTART)
+    """Bucket of the exception traces, so that they may expire sooner. Unset: artifact_bucket."""
     result_prefix: Prefix = Field("results/", json_schema_extra=RESTART)
     """Key prefix of the results that a worker leaves when it cannot write the table. Ends with a slash."""
     artifact_prefix: Prefix = Field("artifacts/", json_schema_extra=RESTART)

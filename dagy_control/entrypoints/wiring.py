@@ -75,6 +75,7 @@ class Ports:
     deployments: DynamoDeployments
     dep_packages: DynamoDepPackages
     artifacts: S3Artifacts
+    traces: S3Artifacts
     results: S3Results
     tasks: EcsTasks
     suspicions: DynamoSuspicions
@@ -138,6 +139,7 @@ async def open_ports(
             deployments=DynamoDeployments(clients.dynamodb, calls, table=tables.deployments),
             dep_packages=DynamoDepPackages(clients.dynamodb, calls, table=tables.dep_packages),
             artifacts=S3Artifacts(clients.s3, calls, bucket=storage.artifact_bucket),
+            traces=S3Artifacts(clients.s3, calls, bucket=storage.trace_bucket or storage.artifact_bucket),
             results=S3Results(clients.s3, calls, bucket=storage.artifact_bucket, prefix=storage.result_prefix),
             tasks=EcsTasks(clients.ecs, calls, limiter),
             suspicions=DynamoSuspicions(clients.dynamodb, calls, clock, table=tables.orphans),

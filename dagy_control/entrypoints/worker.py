@@ -106,6 +106,7 @@ async def _work(settings: Settings, run_id: str, attempt: int, redactor: Redacto
                 flows=ports.flows,
                 packages=ports.dep_packages,
                 artifacts=ports.artifacts,
+                traces=ports.traces,
                 results=ports.results,
             ),
             ports.writer,

@@ -43,4 +43,5 @@ class WorkerPorts:
     flows: Flows
     packages: DepPackages
     artifacts: Artifacts
+    traces: Artifacts
     results: Results

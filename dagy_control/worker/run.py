@@ -144,7 +144,7 @@ class Worker:
             run,
             self._ports.task_runs,
             self._clock,
-            traces=Traces(run, self._ports.artifacts, self._policy.trace_prefix),
+            traces=Traces(run, self._ports.traces, self._policy.trace_prefix),
             told=self._redactor.text,
             on_first_task=self._phases.first_task,
         )

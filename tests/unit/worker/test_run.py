@@ -364,8 +364,8 @@ async def test_a_failed_task_leaves_its_trace_in_s3() -> None:
     world = World(a_flow(a_task("fail")))
     assert await world.work() == 1
     row = world.task_runs.records["r1", "0001#fail"]
-    assert row.trace_uri == "s3://dagy-artifacts/traces/r1/0001/fail.1.txt"
-    assert b"LookupError: no such customer" in world.artifacts.objects[row.trace_uri]
+    assert row.trace_uri == "s3://dagy-traces/traces/r1/0001/fail.1.txt"
+    assert b"LookupError: no such customer" in world.traces.objects[row.trace_uri]
 
 
 async def test_a_store_that_takes_no_traces_never_fails_or_delays_the_flow() -> None:
