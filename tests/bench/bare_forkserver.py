@@ -22,7 +22,7 @@ def attempt(channel: "Connection[Any, Any]", number: int) -> None:
 
 
 def a_process_for_each(count: int, at_once: int) -> list[int]:
-    """As the engine does it: every task in a process of its own."""
+    """As `isolation="fresh"` does it: every task in a process of its own."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["tests.flows.tasks"])
     left, results = list(range(count)), []
@@ -43,7 +43,7 @@ def a_process_for_each(count: int, at_once: int) -> list[int]:
 
 
 def a_pool(count: int, at_once: int) -> list[int]:
-    """Processes that take one task after the other: no timeout that ends only its own task, no memory of its own."""
+    """Processes that take one task after the other, whatever it leaves: no timeout that ends only its own task, no memory of its own."""
     from tests.flows.tasks import add  # noqa: PLC0415 - as above
 
     context = multiprocessing.get_context("forkserver")
