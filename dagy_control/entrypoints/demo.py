@@ -71,13 +71,14 @@ class Cast:
         return [*self.batch, *filter(None, (self.stuck, self.crashed))]
 
 
-async def run_demo(workdir: Path, *, as_json: bool) -> int:
-    """Run the demo and print its table; 0 only if every row holds."""
+async def run_demo(workdir: Path, *, worker_image: str | None = None, as_json: bool) -> int:
+    """Run the demo and print its table; 0 only if every row holds. `worker_image`: workers are containers of it."""
     view = DemoView(console(), quiet=as_json)
     rows: list[Row] = []  # filled as the demo goes on: what held is shown even if a later act fails
     failure = ""
     try:
-        async with LocalStack(workdir, max_tasks=MAX_TASKS) as stack, aiohttp.ClientSession() as session:
+        local = LocalStack(workdir, max_tasks=MAX_TASKS, worker_image=worker_image)
+        async with local as stack, aiohttp.ClientSession() as session:
             await register_demo_flows(stack.settings(), ORGS)
             async with open_ports(stack.settings()) as ports:
                 with view:
@@ -136,9 +137,10 @@ class Demo:
             "containerDefinitions": [
                 {
                     "name": GHOST_FAMILY,
-                    "image": "local",
+                    "image": world.stack.worker_image or "local",
                     "essential": True,
-                    "command": ["sleep", "600"],
+                    "entryPoint": ["sleep"],
+                    "command": ["600"],
                     "stopTimeout": 2,
                 }
             ],

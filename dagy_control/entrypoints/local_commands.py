@@ -18,6 +18,11 @@ from dagy_control.kernel.tasks import as_task
 from dagy_control.kernel.telemetry import configure_logging
 
 Workdir = Annotated[Path, typer.Option(help="Logs and configuration go here.")]
+Containers = Annotated[bool, typer.Option("--containers", help="Workers are containers, run by podman, not processes.")]
+Image = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="With --containers: the worker's image. Default: what `make images` built."),
+]
 ORGS = ("acme", "globex")
 
 
@@ -26,16 +31,20 @@ def local(
         int, typer.Option(min=0, max=65535, help="Of the daemon's HTTP server; 0 takes a free one.")
     ] = 9464,
     workdir: Workdir = Path(".dagy/local"),
+    containers: Containers = False,
+    image: Image = None,
 ) -> None:
     """Keep the embedded cloud and a daemon up until Ctrl-C, with two example flows registered."""
     _require_local()
     with errors_as_sentences():
         configure_logging(level="ERROR", json=False)
-        raise typer.Exit(asyncio.run(_local(workdir, port)))
+        raise typer.Exit(asyncio.run(_local(workdir, port, _worker_image(containers=containers, image=image))))
 
 
 def demo(
     workdir: Workdir = Path(".dagy/demo"),
+    containers: Containers = False,
+    image: Image = None,
     as_json: JsonOption = False,
 ) -> None:
     """Watch the whole system do its job on real processes: launches, repairs, an orphan, a drain, a crash. Exit 0 if all held."""
@@ -44,7 +53,9 @@ def demo(
 
     with errors_as_sentences():
         configure_logging(level="CRITICAL", json=False)
-        raise typer.Exit(asyncio.run(_ended_by_signals(run_demo(workdir, as_json=as_json))))
+        worker_image = _worker_image(containers=containers, image=image)
+        played = run_demo(workdir, worker_image=worker_image, as_json=as_json)
+        raise typer.Exit(asyncio.run(_ended_by_signals(played)))
 
 
 async def _ended_by_signals(work: Coroutine[Any, Any, int]) -> int:
@@ -72,7 +83,7 @@ def _end_signals() -> list[signal.Signals]:
     return [each for each in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(each) is not signal.SIG_IGN]
 
 
-async def _local(workdir: Path, port: int) -> int:
+async def _local(workdir: Path, port: int, worker_image: str | None) -> int:
     from dagy_control.entrypoints.demo_flows import register_demo_flows  # noqa: PLC0415 - needs the extra `local`
     from dagy_control.entrypoints.local_stack import LocalStack, tail  # noqa: PLC0415 - needs the extra `local`
 
@@ -81,7 +92,7 @@ async def _local(workdir: Path, port: int) -> int:
         asyncio.get_running_loop().add_signal_handler(number, stop.begin)
     out = console()
     out.print("starting the embedded cloud …")
-    async with LocalStack(workdir, port=port) as stack:
+    async with LocalStack(workdir, port=port, worker_image=worker_image) as stack:
         await register_demo_flows(stack.settings(), ORGS)
         daemon = await stack.start_daemon()
         env_file = stack.workdir / "env"
@@ -92,6 +103,8 @@ async def _local(workdir: Path, port: int) -> int:
         out.print(f"daemon   {daemon.url}  (/metrics /healthz /readyz)")
         out.print(f"ECS      {stack.cloud.ecs_url}  (/_local/tasks, /_local/faults)")
         out.print(f"AWS      {stack.cloud.aws_url}  (DynamoDB, SQS, SNS, S3, SSM, Secrets Manager)")
+        if worker_image is not None:
+            out.print(f"workers  containers of {worker_image}")
         out.print(f"config   {stack.config}")
         out.print(f"logs     {stack.workdir / 'logs'}")
         out.print("\nin another terminal:")
@@ -106,6 +119,15 @@ async def _local(workdir: Path, port: int) -> int:
         out.print("\nstopping: the daemon drains, then everything else ends …")
     out.print("stopped")
     return 0
+
+
+def _worker_image(*, containers: bool, image: str | None) -> str | None:
+    """The image of the workers; None: they are processes. An image that nobody would use is refused."""
+    from dagy_control.local.podman import WORKER_IMAGE  # noqa: PLC0415 - needs the extra `local`
+
+    if image is not None and not containers:
+        raise Permanent("--image is of no use without --containers: workers are processes of this installation")
+    return (image or WORKER_IMAGE) if containers else None
 
 
 def _require_local() -> None:

@@ -21,6 +21,7 @@ from dagy_control.errors import DagyError, Permanent
 from dagy_control.kernel.clock import Clock, SystemClock
 from dagy_control.kernel.tasks import within
 from dagy_control.local.cloud import EmbeddedCloud
+from dagy_control.local.podman import require_image
 from dagy_control.local.processes import kill_marked
 from dagy_control.local.provision import provision
 
@@ -105,13 +106,17 @@ class Daemon:
 
 
 class LocalStack:
-    """The embedded cloud, provisioned, in a work folder; daemons are started on it. `async with` keeps it up."""
+    """The embedded cloud, provisioned, in a work folder; daemons are started on it. `async with` keeps it up.
 
-    def __init__(self, workdir: Path, *, port: int = 0, max_tasks: int = 16) -> None:
+    `worker_image`: workers are containers of this image, run by podman; without it they are processes of this installation.
+    """
+
+    def __init__(self, workdir: Path, *, port: int = 0, max_tasks: int = 16, worker_image: str | None = None) -> None:
         self.workdir = workdir.resolve()
         self.config = self.workdir / "config.toml"
         self.clock: Clock = SystemClock()
-        self.cloud = EmbeddedCloud(self.workdir, clock=self.clock)
+        self.cloud = EmbeddedCloud(self.workdir, clock=self.clock, containers=worker_image is not None)
+        self.worker_image = worker_image
         self.environment: dict[str, str] = {}
         self._port = port
         self._max_tasks = max_tasks
@@ -121,6 +126,8 @@ class LocalStack:
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
+            if self.worker_image is not None:
+                await require_image(self.worker_image)
             await self.cloud.start()
             stack.push_async_callback(self.cloud.stop)
             left_behind = kill_marked(MARK, str(self.workdir))
@@ -209,6 +216,7 @@ class LocalStack:
             bucket=defaults.storage.artifact_bucket,
             container_name=defaults.ecs.container_name,
             worker_environment=worker_environment(defaults),
+            worker_image=self.worker_image,
         )
         stack.callback(
             self.cloud.set_event_sink, None

@@ -23,6 +23,7 @@ from dagy_control.kernel.clock import Clock
 from dagy_control.kernel.tasks import end_tasks, start_task
 from dagy_control.local.ecs_lifecycle import Effect, SignalContainer, StartContainer
 from dagy_control.local.processes import Exceeded, Watched, kill_container, kill_marked, kill_process, over_limit
+from dagy_control.local.task_logs import TaskLogs
 
 OUT_OF_MEMORY = "OutOfMemoryError: Container killed due to memory usage"
 CLOUD_VARIABLE = "EMBEDDED_CLOUD_DIR"
@@ -49,6 +50,34 @@ class Reports(Protocol):
         ...
 
 
+class Agent(Protocol):
+    """Whoever carries out the model's effects. Nothing of it blocks the event loop; what becomes of an effect is told to `Reports`."""
+
+    def start(self) -> None:
+        """Begin. What an earlier cloud of the same work folder left behind is ended before anything new is started."""
+        ...
+
+    def apply(self, effect: Effect) -> None:
+        """Start a container, or send it a signal. Returns at once; reports follow."""
+        ...
+
+    def signal(self, task_arn: str, number: signal.Signals) -> bool:
+        """Send a signal to a task's first process (SIGKILL to all of its processes); False if it is not running."""
+        ...
+
+    def pid(self, task_arn: str) -> int | None:
+        """The first process that a task has, or had, as this machine sees it; None if it never had one."""
+        ...
+
+    def log_path(self, task_arn: str) -> Path:
+        """Where a task's standard output and error go."""
+        ...
+
+    async def stop(self) -> None:
+        """End every container and wait for it. Idempotent."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class AgentPolicy:
     """What an agent needs to know.
@@ -65,6 +94,11 @@ class AgentPolicy:
     watch_every_s: float = 0.1
     log_bytes_max: int = 10 * _MIB
 
+    @property
+    def logs(self) -> TaskLogs:
+        """Where the containers' output goes."""
+        return TaskLogs(self.workdir / "logs", self.log_bytes_max)
+
 
 @dataclass(slots=True)
 class _Container:
@@ -80,6 +114,7 @@ class ProcessAgent:
 
     def __init__(self, policy: AgentPolicy, *, clock: Clock, reports: Reports) -> None:
         self._policy = policy
+        self._logs = policy.logs
         self._clock = clock
         self._reports = reports
         self._live: dict[str, _Container] = {}
@@ -126,7 +161,7 @@ class ProcessAgent:
 
     def log_path(self, task_arn: str) -> Path:
         """Where a task's standard output and error go."""
-        return self._policy.workdir / "logs" / f"{task_arn.rsplit('/', 1)[1]}.log"
+        return self._logs.path(task_arn)
 
     async def stop(self) -> None:
         """Kill every container and wait for its end. Idempotent."""
@@ -161,7 +196,8 @@ class ProcessAgent:
 
     async def _spawn(self, container: _Container, scratch: Path) -> asyncio.subprocess.Process:
         start = container.start
-        log = _open_log(self.log_path(start.task_arn), scratch)
+        scratch.mkdir(parents=True, exist_ok=True)
+        log = self._logs.open(start.task_arn)
         try:
             return await asyncio.create_subprocess_exec(
                 *start.command,
@@ -208,7 +244,7 @@ class ProcessAgent:
             for exceeded in await asyncio.to_thread(over_limit, watched):
                 self._kill_for_memory(exceeded)
             for container, _ in running:
-                _bound_log(self.log_path(container.start.task_arn), self._policy.log_bytes_max)
+                self._logs.bound(container.start.task_arn)
 
     def _kill_for_memory(self, exceeded: Exceeded) -> None:
         container = self._live.get(exceeded.container.task_arn)
@@ -231,20 +267,3 @@ def _write_cgroup(folder: Path, container: _Container) -> None:
     (folder / "memory.max").write_text(f"{container.start.memory_mib * _MIB}\n")
     (folder / "memory.events.new").write_text(f"oom {container.kills}\noom_kill {container.kills}\n")
     (folder / "memory.events.new").replace(folder / "memory.events")
-
-
-def _open_log(path: Path, scratch: Path) -> int:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch.mkdir(parents=True, exist_ok=True)
-    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-
-
-def _bound_log(path: Path, bytes_max: int) -> None:
-    """Cut a log that has grown too long: its newest half moves to `.log.1`, the writer goes on at the start (O_APPEND)."""
-    with contextlib.suppress(FileNotFoundError):
-        if path.stat().st_size <= bytes_max:
-            return
-        with path.open("rb+") as log:
-            log.seek(-(bytes_max // 2), os.SEEK_END)
-            path.with_suffix(".log.1").write_bytes(log.read(bytes_max // 2))  # the writer goes on meanwhile
-            log.truncate(0)

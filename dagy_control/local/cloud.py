@@ -10,8 +10,9 @@ from typing import IO
 
 from dagy_control.errors import Permanent
 from dagy_control.kernel.clock import Clock
-from dagy_control.local.agent import AgentPolicy
+from dagy_control.local.agent import AgentPolicy, ProcessAgent
 from dagy_control.local.aws_server import AwsServer
+from dagy_control.local.container_agent import ContainerAgent
 from dagy_control.local.ecs_admin import EcsAdmin
 from dagy_control.local.ecs_driver import EcsDriver, Publish
 from dagy_control.local.ecs_http import HeldCalls, ecs_app
@@ -27,8 +28,8 @@ class EmbeddedCloud:
     """A cloud for a laptop. Everything that it holds is gone when it stops; logs of tasks stay in `workdir/logs`.
 
     `aws_port`, `ecs_port`: 0 picks free ones. `cluster`: created at the start. `lifetimes`: how long a task's steps
-    take (hundredths of a second unless said). `throttle_scale`: AWS's request limits times this. `clock` must be real
-    time: the processes that run here know no other.
+    take (hundredths of a second unless said). `throttle_scale`: AWS's request limits times this. `containers`: tasks run from
+    their images, by podman, instead of as processes. `clock` must be real time: the processes that run here know no other.
     """
 
     def __init__(
@@ -41,12 +42,14 @@ class EmbeddedCloud:
         cluster: str = "dagy-local",
         lifetimes: Lifetimes | None = None,
         throttle_scale: float = 10.0,
+        containers: bool = False,
     ) -> None:
         self.workdir = workdir.resolve()
         self.cluster = cluster
         self._clock = clock
         self._ecs_port = ecs_port
         self._throttle_scale = throttle_scale
+        self._containers = containers
         self._lifetimes = lifetimes or Lifetimes.quick()
         self._publish: Publish | None = None
         self._aws = AwsServer(clock=clock, log=self.workdir / "logs" / "aws-server.log", port=aws_port)
@@ -129,17 +132,20 @@ class EmbeddedCloud:
         self._http = LoopbackServer(clock=self._clock, port=self._ecs_port)
         policy = AgentPolicy(
             workdir=self.workdir,
-            environment={**_platform_environment(), **self.environment()},
+            environment={**_platform_environment(in_image=self._containers), **self.environment()},
             metadata_url=f"{self._http.url}/v4",
         )
-        self._driver = EcsDriver(model, clock=self._clock, policy=policy)
+        make_agent = ContainerAgent if self._containers else ProcessAgent
+        self._driver = EcsDriver(model, clock=self._clock, policy=policy, make_agent=make_agent)
         self._driver.publish = self._publish
         self._driver.start()
         await self._http.start(ecs_app(self._driver, self._held, *EcsAdmin(self._driver, self._held).routes()))
 
 
-def _platform_environment() -> dict[str, str]:
-    """What every container has besides: a PATH that finds this installation's programs, and Fargate's own name."""
+def _platform_environment(*, in_image: bool) -> dict[str, str]:
+    """What every container has besides: Fargate's own name and, where no image says it, a PATH that finds this installation."""
+    if in_image:
+        return {"AWS_EXECUTION_ENV": "AWS_ECS_FARGATE"}
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     return {"PATH": path, "LANG": os.environ.get("LANG", "C.UTF-8"), "AWS_EXECUTION_ENV": "AWS_ECS_FARGATE"}
 

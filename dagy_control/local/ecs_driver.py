@@ -2,13 +2,13 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import structlog
 
 from dagy_control.kernel.clock import Clock
 from dagy_control.kernel.tasks import end_tasks, start_task, within
-from dagy_control.local.agent import AgentPolicy, ProcessAgent
+from dagy_control.local.agent import Agent, AgentPolicy, ProcessAgent, Reports
 from dagy_control.local.ecs_model import EcsModel, Reply
 from dagy_control.local.ecs_requests import Request
 from dagy_control.local.ecs_state import Task
@@ -20,12 +20,22 @@ _EVENTS_MAX = 10_000
 logger = structlog.get_logger(__name__)
 
 
+class MakeAgent(Protocol):
+    """How an agent is made."""
+
+    def __call__(self, policy: AgentPolicy, *, clock: Clock, reports: Reports) -> Agent:
+        """An agent that has not been started yet."""
+        ...
+
+
 class EcsDriver:
     """One model, one agent, one clock. `publish` may be set at any time; without it events go nowhere."""
 
-    def __init__(self, model: EcsModel, *, clock: Clock, policy: AgentPolicy) -> None:
+    def __init__(
+        self, model: EcsModel, *, clock: Clock, policy: AgentPolicy, make_agent: MakeAgent = ProcessAgent
+    ) -> None:
         self.model = model
-        self.agent = ProcessAgent(policy, clock=clock, reports=self)
+        self.agent: Agent = make_agent(policy, clock=clock, reports=self)
         self.publish: Publish | None = None
         self._clock = clock
         self._woken = asyncio.Event()

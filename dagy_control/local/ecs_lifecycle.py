@@ -30,8 +30,9 @@ class StopSignal(StrEnum):
 class StartContainer:
     """Start this task's container; then report `container_started`, or `container_failed_to_start`.
 
-    `command`: entry point and command. `cpu` in CPU units, `memory_mib` the hard limit in MiB. `stop_timeout_s` for
-    information: the model itself sends SIGKILL when it has passed.
+    `command`: entry point and command, of which the first `entry_point_words` replace an image's own entry point, if there are any.
+    `cpu` in CPU units, `memory_mib` the hard limit in MiB. `stop_timeout_s` for information: the model itself sends SIGKILL when it
+    has passed.
     """
 
     task_arn: str
@@ -41,6 +42,9 @@ class StartContainer:
     cpu: int
     memory_mib: int
     stop_timeout_s: int
+    image: str = ""
+    entry_point_words: int = 0
+    read_only_root: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +218,8 @@ def start_effect(task: Task) -> StartContainer:
     override: dict[str, Any] = next(iter(task.overrides.get("containerOverrides", [])), {})
     environment = {item["name"]: item["value"] for item in container.get("environment", [])}
     environment |= {item["name"]: item["value"] for item in override.get("environment", [])}
-    command = [*container.get("entryPoint", []), *(override.get("command") or container.get("command", []))]
+    entry_point = container.get("entryPoint", [])
+    command = [*entry_point, *(override.get("command") or container.get("command", []))]
     return StartContainer(
         task_arn=task.arn,
         container_name=container["name"],
@@ -223,4 +228,7 @@ def start_effect(task: Task) -> StartContainer:
         cpu=task.cpu,
         memory_mib=int(override.get("memory") or container.get("memory") or task.memory_mib),
         stop_timeout_s=task.definition.stop_timeout_s,
+        image=container.get("image", ""),
+        entry_point_words=len(entry_point),
+        read_only_root=bool(container.get("readonlyRootFilesystem")),
     )

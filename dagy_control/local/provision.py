@@ -38,8 +38,9 @@ async def provision(
     bucket: str,
     container_name: str,
     worker_environment: Mapping[str, str],
+    worker_image: str | None = None,
 ) -> Provisioned:
-    """Make everything that a daemon needs, and let task-state events flow into the queue."""
+    """Make everything that a daemon needs, and let task-state events flow into the queue. `worker_image`: of a cloud with containers."""
     results = await TableAdmin(clients.dynamodb, calls, clock).create(tables)
     if problems := [result.problem for result in results if result.problem]:
         raise Permanent("; ".join(problems))
@@ -52,13 +53,21 @@ async def provision(
 
     cloud.set_event_sink(publish)
     await EcsAdmin(clients.ecs, calls).register_task_definition(
-        worker_definition("dagy-worker", container_name, worker_environment)
+        worker_definition("dagy-worker", container_name, worker_environment, image=worker_image)
     )
     return Provisioned(queue_url=queue_url)
 
 
-def worker_definition(family: str, container_name: str, environment: Mapping[str, str]) -> dict[str, Any]:
-    """The worker's task definition. Its command is this interpreter's own worker: no image is pulled here."""
+def worker_definition(
+    family: str, container_name: str, environment: Mapping[str, str], *, image: str | None = None
+) -> dict[str, Any]:
+    """The worker's task definition. Its command is the image's own; without an image it is this interpreter's own worker."""
+    runs: dict[str, Any] = {
+        "image": "dagy-worker:local",
+        "entryPoint": [sys.executable, "-m", "dagy_control.entrypoints.worker"],
+    }
+    if image is not None:
+        runs = {"image": image, "readonlyRootFilesystem": True}
     return {
         "family": family,
         "requiresCompatibilities": ["FARGATE"],
@@ -68,9 +77,8 @@ def worker_definition(family: str, container_name: str, environment: Mapping[str
         "containerDefinitions": [
             {
                 "name": container_name,
-                "image": "dagy-worker:local",
+                **runs,
                 "essential": True,
-                "entryPoint": [sys.executable, "-m", "dagy_control.entrypoints.worker"],
                 "environment": [{"name": name, "value": value} for name, value in sorted(environment.items())],
                 "stopTimeout": STOP_TIMEOUT_S,
             }

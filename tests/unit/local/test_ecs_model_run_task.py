@@ -214,6 +214,8 @@ def test_a_container_starts_with_overrides_merged_into_its_definition() -> None:
             cpu=512,
             memory_mib=1024,
             stop_timeout_s=30,
+            image="dagy/worker:1",
+            entry_point_words=1,
         )
     ]
 
