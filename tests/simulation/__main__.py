@@ -19,6 +19,7 @@ from tests.simulation.world import outcome
 VIOLATIONS_SHOWN = 10
 COVERS_FROM = 150
 """So many seeds must reach every cell of the matrix and every rare branch; fewer only print what they have reached."""
+PROGRESS_EVERY = 100
 HUNT_SEEDS = 4
 HUNTS_MAX = 3
 """For cells that are left then, so many further seeds for each number of replicas, so many times."""
@@ -100,6 +101,9 @@ def main() -> int:
                     return 1
                 continue
             total.add(report)
+            if total.seeds % PROGRESS_EVERY == 0:
+                rate = total.seeds / (time.perf_counter() - began)
+                print(f"{total.seeds} of {len(seeds)} seeds green, {rate:.1f} a second", file=sys.stderr, flush=True)
             if options.digest:
                 print(report.seed, hashlib.sha256("\n".join(report.trace).encode()).hexdigest())
             elif options.trace:

@@ -14,6 +14,7 @@ class Conduct(StrEnum):
     NO_RESULT = "no_result"
     HANG = "hang"
     LINGER = "linger"
+    FAIL_AND_LINGER = "fail_and_linger"
     NEVER_START = "never_start"
     GREEDY = "greedy"
     LATE = "late"

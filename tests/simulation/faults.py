@@ -105,8 +105,10 @@ class Outage:
 
     def hits(self, call: str, host: str, now_s: float) -> bool:
         """Whether this call falls into it."""
+        if not self.begin_s <= now_s < self.end_s:
+            return False
         felt = self.workers if host.startswith("worker") else self.daemons
-        return felt and self.begin_s <= now_s < self.end_s and call.startswith(self.calls)
+        return felt and call.startswith(self.calls)
 
 
 @dataclass(slots=True)
@@ -114,7 +116,7 @@ class FaultPlan:
     """Draws everything from the seed; nothing but outages that were ordered after `calm_from_s`. `rate`: the share of calls that go wrong.
 
     `weather`: the calls of which a third go wrong. `aims`: what must befall a certain call, whatever is drawn, by row and in
-    order. `cells`: what has befallen the calls so far.
+    order. `cells`: what has befallen the calls so far. `slow_share`: of the legs of calls, those that take seconds.
     """
 
     seed: int
@@ -126,6 +128,7 @@ class FaultPlan:
     aims: dict[str, deque[Aim]] = field(default_factory=dict)
     free_from_s: dict[str, float] = field(default_factory=dict)
     aimed: set[Cell] = field(default_factory=set)
+    slow_share: float = 0.03
     stale_s_max: float = 5.0
     denied_until_s: float = 0.0
     injected: Counter[str] = field(default_factory=Counter)
@@ -138,7 +141,7 @@ class FaultPlan:
     def latency_s(self, host: str, number: int, leg: str) -> float:
         """How long a leg of a call takes: mostly milliseconds, sometimes seconds."""
         fraction = self.draw("latency", host, number, leg)
-        return 0.002 + 0.03 * fraction + (2.0 * fraction if fraction > 0.97 else 0.0)
+        return 0.002 + 0.03 * fraction + (2.0 * fraction if fraction > 1 - self.slow_share else 0.0)
 
     def stale_s(self, host: str, number: int) -> float:
         """How far behind a stale read is: seconds, sometimes a minute."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from prometheus_client import CollectorRegistry
@@ -43,6 +44,7 @@ class Fleet:
         }
         self._generations: Counter[int] = Counter()
         self._tokens: set[str] = set()
+        self._metrics_of: dict[tuple[str, str], Any] = {}
         for package in (NOW, BEFORE) if world.scenario.with_earlier_version else (NOW,):
             product(package)  # before anybody listens to what its modules log
 
@@ -56,21 +58,25 @@ class Fleet:
         world.net.say(f"{host.name} starts, {version.package}")
         rates = world.scenario.clock_rates
         clock = SimClock(world.loop, SKEW_S * (world.plan.draw("skew", replica) - 0.5), rates[replica % len(rates)])
-        keeper = self._keeper(version, host, clock) if world.scenario.with_leases else None
-        for loop in self._loops(version, host, clock):
+        limiter = self._limiter(version, clock)
+        keeper = self._keeper(version, host, clock, limiter) if world.scenario.with_leases else None
+        running = []
+        for loop in self._loops(version, host, clock, limiter):
             policy = version.get("kernel.ticker", "TickPolicy")(
                 interval_s=played.INTERVALS_S[loop.name], deadline_s=3600
             )
             lease_name = f"{played.CLUSTER}/{loop.name}"
             lease = keeper.keep(lease_name) if keeper is not None and loop.name in LEASED else None
             watched = _Watched(loop, world, host, lease_name if lease is not None else None)
-            metrics = version.get("kernel.telemetry", "LoopMetrics")(CollectorRegistry())
+            metrics = self._metrics(version, "kernel.telemetry", "LoopMetrics")
             ticker = version.get("kernel.ticker", "Ticker")(
                 watched, policy, clock, metrics, seed=host.name, permit=lease
             )
-            world.loop.start(host, ticker.run(drain), loop.name)
+            running.append(world.loop.start(host, ticker.run(drain), loop.name))
         if keeper is not None:
-            world.loop.start(host, keeper.run(drain), "leases")
+            loops_ended = version.get("kernel.drain", "Drain")()
+            world.loop.start(host, keeper.run(loops_ended), "leases")
+            world.loop.start(host, _begin_after(running, loops_ended), "drain by stages")
 
     def crash(self, host: Host) -> None:
         """The power cut, and ECS starts a new task for the service some time later."""
@@ -106,16 +112,31 @@ class Fleet:
         if old.alive:
             self._world.loop.crash(old)
 
-    def _keeper(self, version: Product, host: Host, clock: SimClock) -> Any:
+    def _metrics(self, version: Product, module: str, name: str) -> Any:
+        """The metrics of a version, the same for all its processes: nothing that is played reads them, and to make them costs time."""
+        key = (version.package, name)
+        if key not in self._metrics_of:
+            self._metrics_of[key] = version.get(module, name)(CollectorRegistry())
+        return self._metrics_of[key]
+
+    def _limiter(self, version: Product, clock: SimClock) -> Any:
+        """The whole budget under leases, else a replica's part of it (decision 0019); the earlier version knew of parts only."""
+        whole = self._world.scenario.with_leases and version.package == NOW
+        return version.get("kernel.limiter", "Limiter")(
+            clock, share=1.0 if whole else 1 / self._world.scenario.replicas
+        )
+
+    def _keeper(self, version: Product, host: Host, clock: SimClock, limiter: Any) -> Any:
         numbers = iter(range(1_000_000))
+        taking = {"on_taken": limiter.empty} if version.package == NOW else {}
         holder = version.get("kernel.leases", "LeaseHolder")(
-            name=host.name, lease_s=played.LEASE_S, new_nonce=lambda: f"{host.name}-lease-{next(numbers)}"
+            name=host.name, lease_s=played.LEASE_S, new_nonce=lambda: f"{host.name}-lease-{next(numbers)}", **taking
         )
         leases = version.port(SimLeases(self._world.net, host, self.leases))
-        metrics = version.get("kernel.leases", "LeaseMetrics")(CollectorRegistry())
+        metrics = self._metrics(version, "kernel.leases", "LeaseMetrics")
         return version.get("kernel.leases", "LeaseKeeper")(leases, clock, holder, metrics)
 
-    def _loops(self, version: Product, host: Host, clock: SimClock) -> list[Loop]:
+    def _loops(self, version: Product, host: Host, clock: SimClock, limiter: Any) -> list[Loop]:
         world, scenario, get = self._world, self._world.scenario, version.get
         runs = version.port(SimRuns(world.net, host, world.table))
         stores = version.port(SimStores(world.net, host, world.stores))
@@ -131,34 +152,32 @@ class Fleet:
                 version.package == NOW,
             )
         )
-        limiter = get("kernel.limiter", "Limiter")(clock, share=1 / scenario.replicas)
         tasks = get("adapters.ecs_tasks", "EcsTasks")(client, SimCalls(), limiter)
         numbers = iter(range(1_000_000))
         writer = get("kernel.record_writer", "RecordWriter")(runs, clock, lambda: f"{host.name}-{next(numbers)}")
-        registry = CollectorRegistry()
         loops: list[Loop] = [
             get("launching.loop", "LaunchingLoop")(
                 version.own(played.LAUNCHING),
                 get("launching.effects", "LaunchingEffects")(runs, tasks, writer, clock),
-                get("launching.metrics", "LaunchingMetrics")(registry),
+                self._metrics(version, "launching.metrics", "LaunchingMetrics"),
             ),
             get("reconciling.loop", "ReconcilingLoop")(
                 version.own(played.RECONCILING),
                 get("reconciling.effects", "ReconcilingEffects")(runs, tasks, stores, writer, clock),
-                get("reconciling.metrics", "ReconcilingMetrics")(registry),
+                self._metrics(version, "reconciling.metrics", "ReconcilingMetrics"),
                 clock,
             ),
             get("orphans.loop", "OrphanLoop")(
                 version.own(scenario.orphan_policy()),
                 get("orphans.effects", "OrphanEffects")(runs, tasks, stores, stores, writer, clock),
-                get("orphans.metrics", "OrphanMetrics")(registry),
+                self._metrics(version, "orphans.metrics", "OrphanMetrics"),
                 clock,
             ),
         ]
         if scenario.with_events:
             events = version.port(SimEvents(world.net, host, world.queue, clock))
             effects = get("events.effects", "EventEffects")(runs, events, stores, writer, clock)
-            metrics = get("events.metrics", "EventMetrics")(registry)
+            metrics = self._metrics(version, "events.metrics", "EventMetrics")
             loops.append(get("events.loop", "EventLoop")("events", version.own(played.EVENTS), effects, metrics))
         return [loop for loop in loops if loop.name not in scenario.without]
 
@@ -175,6 +194,12 @@ class Fleet:
             identity = TaskIdentity.parse(request["startedBy"])
             run = world.table.get(identity.run_id) if identity else None
             world.guarded(lambda: world.invariants.on_task(run, request, answer))
+
+
+async def _begin_after(running: Sequence[asyncio.Task[Any]], drain: Any) -> None:
+    """The next stage of a drain, as the supervisor has it: a lease is given back when its loop has ended."""
+    await asyncio.wait(running)
+    drain.begin()
 
 
 class _Watched:

@@ -1,9 +1,11 @@
 """Many stories at once, a process for each core."""
 
+import gc
 import multiprocessing
 import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import TypeVar
 
 from dagy_control.kernel.telemetry import configure_logging
@@ -19,6 +21,13 @@ def _quiet() -> None:
 def _be_a_worker() -> None:
     _quiet()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the command, which ends its workers itself
+    gc.disable()  # a fifth of the time of a story; `_one` collects between two of them
+
+
+def _one(function: Callable[[T], R], item: T) -> R:
+    gc.collect()
+    gc.freeze()  # what is left is the program: it is not looked at again
+    return function(item)
 
 
 def spread(function: Callable[[T], R], items: Sequence[T], jobs: int | None = None) -> Iterator[R]:
@@ -30,4 +39,4 @@ def spread(function: Callable[[T], R], items: Sequence[T], jobs: int | None = No
         return
     context = multiprocessing.get_context("spawn")
     with context.Pool(jobs, initializer=_be_a_worker) as pool:
-        yield from pool.imap(function, items)
+        yield from pool.imap(partial(_one, function), items)

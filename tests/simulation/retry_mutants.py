@@ -1,14 +1,17 @@
 """What is tried again, when, where, with what and how often; and the leases' times: each safeguard taken away."""
 
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 
+from dagy_control.adapters.ecs_tasks import EcsTasks
 from dagy_control.launching import breaker, request
 from dagy_control.launching import decide as launching
 from dagy_control.launching.breaker import Breaker, BreakerPolicy, Claims
 from dagy_control.launching.effects import LaunchingEffects
 from dagy_control.model import failures, hashing, leases, lifecycle
 from dagy_control.model.runs import FailureClass, RunStatus
+from dagy_control.reconciling import decide as reconciling
 from tests.simulation.conduct import Conduct
 from tests.simulation.faults import Fate, Outage
 from tests.simulation.removing import CALM, Mutant, always, policies, replaced
@@ -88,6 +91,38 @@ def _never_closes() -> Any:
     return replaced(LaunchingEffects, "_target_accepts", accepts)
 
 
+def _never_late() -> Any:
+    def late(*_: Any) -> bool:
+        return False
+
+    return replaced(reconciling, "_start_is_late", late)
+
+
+def _stops_without(name: str) -> Any:
+    """Reconciling stops no task for what this attribute of the run says."""
+
+    def apply() -> Any:
+        honest = reconciling._stop_of
+
+        def stop(run: Any, *args: Any) -> Any:
+            return honest(replace(run, **{name: None}), *args)
+
+        return replaced(reconciling, "_stop_of", stop)
+
+    return apply
+
+
+def _never_looks() -> Any:
+    """A launch whose token has expired is given up as if ECS had been asked for its task, and had shown none."""
+
+    async def none(*_: Any, **__: Any) -> AsyncIterator[list[str]]:
+        found: tuple[list[str], ...] = ()
+        for arns in found:
+            yield arns
+
+    return replaced(EcsTasks, "list_running", none)
+
+
 def _probes_at_the_run_s_cost() -> Any:
     honest = LaunchingEffects._judge_target
 
@@ -145,6 +180,24 @@ CLOCKS_DRIFT: dict[str, Any] = {
 }
 """One clock is nearly 1.5 times as fast as the other, and now and then no lease can be renewed."""
 
+TASKS_GO_ON: dict[str, Any] = {
+    **CALM,
+    "with_earlier_version": False,
+    "runs": 4,
+    "strange_s": 10.0**6,
+    "max_runtime_hours": 1000.0,
+    "with_trainer": False,
+}
+"""No task ends by itself, and the orphan scanner knows of no limit of runtime."""
+
+NO_ANSWER_FOR_AN_HOUR: dict[str, Any] = {
+    **TASKS_GO_ON,
+    "burst": True,
+    "conducts": ((1.0, Conduct.STUCK),),
+    "outages": (Outage(0, 4200, Fate.TIMEOUT_APPLIED, ("RunTask",)),),
+}
+"""All tokens expire before anybody knows of the tasks."""
+
 RETRY_MUTANTS: tuple[Mutant, ...] = (
     Mutant("intent_renewed", "a token that is sent again is on record as sent again", _unrenewed),
     Mutant("send_time_renewed", "the wait for a task begins with the last send", _unrenewed_time, LATE_ANSWER),
@@ -175,6 +228,30 @@ RETRY_MUTANTS: tuple[Mutant, ...] = (
     Mutant("breaker_closes", "a probe that is accepted closes it", _never_closes, PERMISSION_LOST),
     Mutant(
         "breaker_holds", "a probe that is refused costs its run nothing", _probes_at_the_run_s_cost, PERMISSION_LOST
+    ),
+    Mutant(
+        "start_timeout",
+        "a task that never comes to its claim is stopped",
+        _never_late,
+        {**TASKS_GO_ON, "conducts": ((1.0, Conduct.STUCK),)},
+    ),
+    Mutant(
+        "cancel_enforced",
+        "the task of a run that is to be cancelled is stopped",
+        _stops_without("cancel_requested_at"),
+        {**TASKS_GO_ON, "conducts": ((1.0, Conduct.HANG),), "cancels": 1.0},
+    ),
+    Mutant(
+        "lingering",
+        "a worker that stays after its result is stopped",
+        _stops_without("result_at"),
+        {**TASKS_GO_ON, "conducts": ((1.0, Conduct.FAIL_AND_LINGER),)},
+    ),
+    Mutant(
+        "looks_first",
+        "an expired token's task is looked for before the next try",
+        _never_looks,
+        NO_ANSWER_FOR_AN_HOUR,
     ),
     Mutant(
         "lease_two_thirds",

@@ -92,6 +92,7 @@ class Scenario:
     `events_kept`: no event is lost or late. `rest_s`: for how long, at the end, nothing may be written: a pass of every loop.
     `max_runtime_hours`: what the orphan scanner takes for too long. `orphans_gone_from_s`: from when on no orphan may live for
     longer than `ORPHAN_LIFE_S`; from the calm on unless said. `clock_rates`: how fast the clocks of the replicas run.
+    `slow_share`: of the legs of calls, those that take seconds. Many calls that were let go in time then arrive together.
     `at_most`: how many runs, at the end, may have this status or failure class. `hunted`: cells to aim at before all others.
     """
 
@@ -102,6 +103,7 @@ class Scenario:
     give_up_s: float | None = None
     rest_s: float = 700.0
     fault_rate: float = 0.02
+    slow_share: float = 0.03
     chaos: bool = True
     acts: tuple[tuple[float, str], ...] = ()
     cancels: float = 0.4
@@ -134,7 +136,7 @@ class Scenario:
         """The faults of the seed, unless given."""
         if self.plan is not None:
             return self.plan
-        plan = FaultPlan(seed=self.seed, rate=self.fault_rate, calm_from_s=self.calm_from_s)
+        plan = FaultPlan(seed=self.seed, rate=self.fault_rate, calm_from_s=self.calm_from_s, slow_share=self.slow_share)
         if self.fault_rate > 0:
             plan.weather = tuple(Weather)[int(plan.draw("weather") * len(Weather))]
         plan.outages = (*self.outages, *(self._outages(plan) if self.chaos else ()))

@@ -1,6 +1,6 @@
 """The services, in memory and in one instant: the runs table with its lagging index, the queue, S3, the small tables."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -61,10 +61,13 @@ class RunsTable:
 
     def active(self, status: RunStatus, lag_s: float, after: tuple[float, str] | None = None) -> list[ActiveRun]:
         """The index as it was `lag_s` ago, from behind `after` on."""
-        at = self.now_s() - lag_s
-        seen = (self._as_of(run_id, at) for run_id in self.records)
-        found = [active_view(run) for run in seen if run is not None and run.status is status]
+        found = [active_view(run) for run in self._seen(self.now_s() - lag_s) if run.status is status]
         return sorted((run for run in found if after is None or index_key(run) > after), key=index_key)
+
+    def _seen(self, at: float) -> Iterable[Run]:
+        if at >= self.now_s():
+            return self.records.values()
+        return (run for run in (self._as_of(run_id, at) for run_id in self.records) if run is not None)
 
     def _as_of(self, run_id: str, at: float) -> Run | None:
         return next((run for when, run in reversed(self.history[run_id]) if when <= at), None)

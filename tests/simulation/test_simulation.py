@@ -120,6 +120,15 @@ def test_a_burst_is_launched_within_the_account_s_buckets(replicas: int) -> None
     assert sum(report.statuses.values()) == 200
 
 
+def test_each_holder_of_a_lease_has_the_whole_budget_and_all_together_stay_within_it() -> None:
+    hand_overs = tuple((at_s, "drain_holder") for at_s in (2.0, 4.0, 6.0, 8.0, 10.0, 12.0))
+    leases = {"with_leases": True, "with_earlier_version": False, "clock_rates": (1.0,), "acts": hand_overs}
+    report = play(0, **{**BURST, **leases, "runs": 150, "replicas": 2, "calm_from_s": 900.0})
+    launches = [line.split()[1] for line in report.trace if "launching: RunTask" in line]
+    assert len(launches) == sum(report.statuses.values()) == 150
+    assert len(set(launches)) > 1, "the lease was handed over in the middle of the burst"
+
+
 @pytest.mark.parametrize("scene", SCENES)
 @pytest.mark.parametrize("phase", Phase)
 def test_a_crash_at_any_moment_harms_nothing(scene: str, phase: Phase) -> None:

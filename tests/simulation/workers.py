@@ -93,6 +93,7 @@ class SimAgent:
         self.net.say(f"{container.host.name} exits with {code} {reason}".rstrip())
         self.net.loop.crash(container.host)
         self.model.container_exited(arn, code, reason, self.clock.now())
+        self._world.woken.set()
 
     async def _work(self, effect: StartContainer, container: _Container) -> None:
         arn = effect.task_arn
@@ -151,6 +152,9 @@ class SimAgent:
             case Conduct.FAIL:
                 await self._commit(run, writer, host, ResultStatus.FAILED, FailureClass.USER_ERROR, "the flow failed")
                 return 1, ""
+            case Conduct.FAIL_AND_LINGER:
+                await self._commit(run, writer, host, ResultStatus.FAILED, FailureClass.USER_ERROR, "the flow failed")
+                await self.clock.sleep(1_000_000)
             case Conduct.LINGER:
                 await self._commit(run, writer, host, ResultStatus.SUCCEEDED, None, "")
                 await self.clock.sleep(1_000_000)
