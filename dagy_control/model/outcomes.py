@@ -266,7 +266,10 @@ def _out_of_memory(seen: Sighting, task: SeenTask) -> Outcome | None:
         words.append(task.stopped_reason)
     if not any(map(_MEMORY_TEXT.search, words)):
         return None
-    return _stopped(FailureClass.OUT_OF_MEMORY, f"Container was killed due to memory exhaustion ({words_of(task)})")
+    had = "" if task.memory_mib is None else f", with {task.memory_mib} MiB for the whole task"
+    return _stopped(
+        FailureClass.OUT_OF_MEMORY, f"Container was killed due to memory exhaustion{had} ({words_of(task)})"
+    )
 
 
 def _shutdown(seen: Sighting, _task: SeenTask) -> Outcome | None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from dagy_control.model.flows import TaskSpec
+from dagy_control.model.flows import Isolation, TaskSpec
 from dagy_control.model.runs import FailureClass, RunStatus
 from tests.acceptance.held_cloud import HeldCloud, held_cloud
 
@@ -25,6 +25,12 @@ async def cloud(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[HeldC
             TaskSpec(key="hog", name="hog", import_path="operator:mul", args=([1], TOO_MANY)),
             TaskSpec(key="sibling", name="sibling", import_path="phases:work", args=(folder, 3.0)),
             TaskSpec(key="later", name="later", import_path="phases:after", args=({"$task": "sibling"},)),
+        )
+        await cloud.register(
+            "hungry-thread",
+            TaskSpec(
+                key="hog", name="hog", import_path="operator:mul", args=([1], TOO_MANY), isolation=Isolation.THREAD
+            ),
         )
         yield cloud
 
@@ -45,3 +51,15 @@ async def test_a_task_that_takes_too_much_memory_ends_alone_and_the_record_says_
     }
     assert rows["hog"].error_type == "OutOfMemory"
     assert (rows["hog"].peak_memory_mb or 0) > (rows["sibling"].peak_memory_mb or 0)
+
+
+@pytest.mark.long
+async def test_a_thread_that_takes_too_much_takes_the_worker_along_and_the_daemon_says_why(
+    cloud: HeldCloud, tmp_path: Path
+) -> None:
+    queued = await cloud.launch(tmp_path, flow_name="hungry-thread")
+    run = await cloud.ended(queued.run_id)
+    assert (run.status, run.failure_class) == (RunStatus.FAILED, FailureClass.OUT_OF_MEMORY), run.error_message
+    assert (run.exit_code, run.result_status) == (137, None)
+    memory_mib = (run.evidence or {})["memory_mib"]
+    assert f"Container was killed due to memory exhaustion, with {memory_mib} MiB" in str(run.error_message)
