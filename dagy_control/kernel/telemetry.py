@@ -3,8 +3,10 @@
 import logging
 import sys
 from collections.abc import Mapping, MutableMapping
+from contextlib import nullcontext, suppress
 from datetime import datetime
-from functools import partial
+from functools import cache, partial
+from json import JSONEncoder
 from types import MappingProxyType
 from typing import Any
 
@@ -25,6 +27,27 @@ CHATTY_LIBRARIES = ("aiobotocore", "botocore", "aiohttp", "asyncio", "urllib3", 
 class _OurHandler(logging.StreamHandler[Any]):
     """Marks our handler, so that configuring again replaces it and nobody else's."""
 
+    def write(self, line: str) -> None:
+        """A line that is rendered already. One that cannot be written (nobody reads any more) is lost, as `emit` loses it."""
+        with self.lock or nullcontext(), suppress(OSError, ValueError):
+            self.stream.write(line + self.terminator)
+            self.flush()
+
+
+class _OwnLogger:
+    """What structlog takes for a logger: writes rendered lines past `logging`, whose records and formatters take half of a line's time.
+
+    Levels are those of the standard library's logger of the same name.
+    """
+
+    disabled = False  # asked by structlog's filter
+
+    def __init__(self, name: str, handler: _OurHandler) -> None:
+        self.name = name
+        self.isEnabledFor = logging.getLogger(name).isEnabledFor
+        self.getEffectiveLevel = logging.getLogger(name).getEffectiveLevel
+        self.debug = self.info = self.warning = self.error = self.exception = self.critical = handler.write
+
 
 def configure_logging(
     *, level: str, json: bool = True, static: Mapping[str, str] = NO_FIELDS, finish: Processor | None = None
@@ -43,27 +66,23 @@ def configure_logging(
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
+    rendering = [_adder(static), *_renderers(json=json, finish=finish)]
+    handler = _OurHandler(sys.stdout)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=own, processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *rendering]
+        )
+    )
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
             *own,
             structlog.stdlib.PositionalArgumentsFormatter(),
-            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+            *rendering,
         ],
-        logger_factory=structlog.stdlib.LoggerFactory(),
+        logger_factory=cache(lambda name="": _OwnLogger(name, handler)),
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=False,  # a microsecond a line; a cached logger would keep what it was told before a change
-    )
-    handler = _OurHandler(sys.stdout)
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=own,
-            processors=[
-                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                _adder(static),
-                *_renderers(json=json, finish=finish),
-            ],
-        )
     )
     root = logging.getLogger()
     for old in [old for old in root.handlers if isinstance(old, _OurHandler)]:
@@ -108,7 +127,7 @@ def _renderers(*, json: bool, finish: Processor | None) -> list[Processor]:
         structlog.processors.EventRenamer("message"),
         _in_reading_order,
         *finishing,
-        structlog.processors.JSONRenderer(default=_as_json),
+        _as_json_text,
     ]
 
 
@@ -125,6 +144,13 @@ def _as_json(value: object) -> object:
     if isinstance(value, set | frozenset | tuple):
         return sorted(map(str, value))
     return str(value)
+
+
+_ENCODER = JSONEncoder(default=_as_json)
+
+
+def _as_json_text(_: object, __: str, event: MutableMapping[str, Any]) -> str:
+    return _ENCODER.encode(event)
 
 
 def new_registry() -> CollectorRegistry:

@@ -3,6 +3,7 @@
 import json
 import logging
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -73,6 +74,13 @@ def test_libraries_that_would_log_secrets_never_go_to_debug(capsys: pytest.Captu
     logging.getLogger("botocore.auth").debug("Authorization: secret")
     log("ours").debug("Detail")
     assert [line["message"] for line in _lines(capsys)] == ["Detail"]
+
+
+def test_a_line_that_nobody_can_read_any_more_harms_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with (tmp_path / "out").open("w") as out:
+        monkeypatch.setattr("sys.stdout", out)
+        configure_logging(level="INFO")
+    log("x").error("to a closed file")
 
 
 def test_lines_below_the_level_are_not_written(capsys: pytest.CaptureFixture[str]) -> None:
