@@ -11,8 +11,7 @@ import contextlib
 import contextvars
 import heapq
 import sys
-from asyncio import events
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import Any, NoReturn, TypeVarTuple
@@ -49,6 +48,43 @@ class Host:
         return self.name.partition("-")[0]
 
 
+class _Handle(asyncio.Handle):
+    """asyncio's own, without its questions for the debugging of the loop: a hundred thousand are made in a seed."""
+
+    __slots__ = ()
+
+    def __init__(
+        self,
+        callback: Callable[..., object],
+        args: Sequence[Any],
+        loop: asyncio.AbstractEventLoop,
+        context: contextvars.Context | None,
+    ) -> None:
+        self._context = contextvars.copy_context() if context is None else context
+        self._loop = loop
+        self._callback = callback
+        self._args = args
+        self._cancelled = False
+        self._repr = None
+        self._source_traceback = None
+
+    @override
+    def cancel(self) -> None:
+        self._cancelled = True
+        self._callback, self._args = _nothing, ()
+
+
+class _Timer(_Handle, asyncio.TimerHandle):
+    """The same for what is due at a time. The loop keeps no count of cancelled ones: they go when they fall due."""
+
+    __slots__ = ()
+
+    def __init__(self, when: float, *made: Any) -> None:
+        _Handle.__init__(self, *made)
+        self._when = when
+        self._scheduled = False
+
+
 class SimLoop(asyncio.SelectorEventLoop):
     """`time()` is virtual, in seconds from 0; it moves only when nothing is ready. `shuffled`: the seed turns the ready queue."""
 
@@ -70,25 +106,38 @@ class SimLoop(asyncio.SelectorEventLoop):
         return self.virtual_s
 
     def _run_once(self) -> None:
-        """One round: what is ready, or else what falls due next. Ours, so that it does not depend on the version of CPython."""
+        """Rounds until somebody stops the loop, each of what is ready, or else of what falls due next.
+
+        Ours, so that it does not depend on the version of CPython.
+        """
         ready, timers = self._ready, self._timers  # type: ignore[attr-defined] # the loop's own queue
-        while not ready:
-            if not timers:
-                raise Deadlock("nothing is scheduled")
-            when, _, timer = heapq.heappop(timers)
-            if not timer.cancelled():
-                self.virtual_s = max(self.virtual_s, when)
-                ready.append(timer)
-        while timers and timers[0][0] <= self.virtual_s:
-            ready.append(heapq.heappop(timers)[2])
-        if self._shuffled and len(ready) > 1:
-            draw = hash((self._seed, self.virtual_s, len(ready)))  # of numbers only: the same in every process
-            if draw % SHUFFLED_ROUNDS == 0:
-                ready.rotate(draw // SHUFFLED_ROUNDS % len(ready))
-        for _ in range(len(ready)):
-            handle = ready.popleft()
-            if not handle._cancelled:
-                handle._run()
+        while not self._stopping:  # type: ignore[attr-defined] # asyncio would call this for each round
+            while not ready:
+                if not timers:
+                    raise Deadlock("nothing is scheduled")
+                when, _, timer = heapq.heappop(timers)
+                if not timer._cancelled:
+                    self.virtual_s = max(self.virtual_s, when)
+                    ready.append(timer)
+            while timers and timers[0][0] <= self.virtual_s:
+                ready.append(heapq.heappop(timers)[2])
+            if self._shuffled and len(ready) > 1:
+                draw = hash((self._seed, self.virtual_s, len(ready)))  # of numbers only: the same in every process
+                if draw % SHUFFLED_ROUNDS == 0:
+                    ready.rotate(draw // SHUFFLED_ROUNDS % len(ready))
+            for _ in range(len(ready)):
+                handle = ready.popleft()
+                if not handle._cancelled:
+                    self._run(handle)
+
+    def _run(self, handle: asyncio.Handle) -> None:
+        """As `Handle._run` does it."""
+        try:
+            handle._context.run(handle._callback, *handle._args)  # type: ignore[attr-defined] # its own attributes
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as error:  # noqa: BLE001 - as asyncio has it: a callback's error is told, and ends nothing
+            self.call_exception_handler({"message": "a callback failed", "exception": error, "handle": handle})
 
     @override
     def run_in_executor(self, executor: Executor | None, func: Callable[[*Ts], object], *args: *Ts) -> NoReturn:
@@ -98,12 +147,12 @@ class SimLoop(asyncio.SelectorEventLoop):
     def call_soon(
         self, callback: Callable[[*Ts], object], *args: *Ts, context: contextvars.Context | None = None
     ) -> asyncio.Handle:
-        host = _host_of(context)
+        host = HOST.get() if context is None else context.get(HOST)
         if self._over or (host is not None and not host.alive):
             return self._buried(callback, args, context)
         if host is not None and host.stalled_until > self.virtual_s:
             return self.call_at(host.stalled_until, callback, *args, context=context)
-        handle = events.Handle(callback, args, self, context)
+        handle = _Handle(callback, args, self, context)
         self._ready.append(handle)  # type: ignore[attr-defined] # the loop's own queue, without its checks for debugging
         return handle
 
@@ -114,7 +163,7 @@ class SimLoop(asyncio.SelectorEventLoop):
         host = _host_of(context)
         if host is not None and host.stalled_until > when:
             when = host.stalled_until
-        timer = asyncio.TimerHandle(when, callback, args, self, context)
+        timer = _Timer(when, callback, args, self, context)
         self._timers_set += 1
         heapq.heappush(self._timers, (when, self._timers_set, timer))
         return timer
@@ -155,7 +204,7 @@ class SimLoop(asyncio.SelectorEventLoop):
 
     def _buried(self, callback: Callable[..., Any], args: Any, context: contextvars.Context | None) -> asyncio.Handle:
         self._graveyard.append((callback, args, context))
-        handle = events.Handle(_nothing, (), self, context)
+        handle = _Handle(_nothing, (), self, context)
         handle.cancel()
         return handle
 
