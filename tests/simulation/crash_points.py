@@ -1,14 +1,15 @@
 """A crash before, after the effect of, and after the answer to every port call of a scenario: nothing may be lost or doubled.
 
 Each scene is a short story about one part of the protocol, with two daemons. It is played once as it is; then once more for each
-call and each moment, with the caller's host crashing there. `--pairs` crashes a second time as well, a little later.
+call and each moment, with the caller's host crashing there. `--pairs` crashes a second time as well, a little later;
+`--plays` takes a sample of them.
 """
 
 import argparse
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -118,6 +119,15 @@ def pairs(scene: str, seed: int, every: int) -> Iterator[Shot]:
         yield Shot(scene, seed, (first, CrashAt(first.index + gap, phase)))
 
 
+def sample(shots: Sequence[Shot], most: int | None) -> list[Shot]:
+    """So many of them, chosen by the seed, in their order; all when there are no more, or None is asked for."""
+    if most is None or len(shots) <= most:
+        return list(shots)
+    by_lot = sorted(shots, key=lambda shot: hashed_fraction(shot.seed, shot.scene, *shot.crashes, "lot"))
+    chosen = set(by_lot[:most])
+    return [shot for shot in shots if shot in chosen]
+
+
 def _replay(shot: Shot) -> int:
     try:
         report = shot.play()
@@ -140,13 +150,15 @@ def main() -> int:
         "--at", type=crashes, help="INDEX:PHASE[,INDEX:PHASE]: only these crashes, with the whole trace"
     )
     parser.add_argument("--pairs", action="store_true", help="crash a second time, a little later")
+    parser.add_argument("--plays", type=count, help="so many plays of each scene at most, chosen by the seed")
     parser.add_argument("--jobs", type=count, help="processes; as many as there are cores unless said")
     options = parser.parse_args()
     if options.at:
         return _replay(Shot(options.scene or "launching", options.seed, options.at))
     choose = pairs if options.pairs else single
     for scene in [options.scene] if options.scene else SCENES:
-        shots = list(choose(scene, options.seed, options.every))
+        all_shots = list(choose(scene, options.seed, options.every))
+        shots = sample(all_shots, options.plays)
         crashed: Counter[str] = Counter()
         missed = 0
         began = time.perf_counter()
@@ -170,7 +182,8 @@ def main() -> int:
         took_s = time.perf_counter() - began
         phases = ", ".join(f"{name.removeprefix('crash ')} {count}" for name, count in sorted(crashed.items()))
         print(
-            f"{scene:<16} {len(shots)} plays, {sum(crashed.values())} crashes ({phases}) in {took_s:.0f} s: all harmless",
+            f"{scene:<16} {len(shots)} of {len(all_shots)} plays, {sum(crashed.values())} crashes ({phases}) in {took_s:.0f} s: "
+            "all harmless",
             flush=True,
         )
     return 0

@@ -3,11 +3,13 @@
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from tests.simulation.faults import Cell, Fate, Phase
+from tests.simulation.crash_points import Shot, sample
+from tests.simulation.faults import Cell, CrashAt, Fate, Phase
 from tests.simulation.invariants import Violation
 from tests.simulation.matrix import REPLICAS, ROWS, Hunt, Matrix, cells_of
 from tests.simulation.world import outcome
@@ -41,6 +43,19 @@ def test_a_crash_point_can_be_played_again_by_its_index_and_phase() -> None:
     assert ended.returncode == 0
     assert ended.stdout.endswith("1 of 1 crashes were reached; nothing is violated\n")
     assert ", applied" in ended.stdout
+
+
+def test_a_sample_of_the_crashes_is_chosen_by_the_seed_and_kept_in_order() -> None:
+    phases = tuple(Phase)
+    shots = [Shot("launching", 1, (CrashAt(index, phases[index % 3]),)) for index in range(50)]
+    chosen = sample(shots, 10)
+    assert len(chosen) == 10
+    assert chosen == sorted(chosen, key=lambda shot: shot.crashes[0].index)
+    assert chosen == sample(shots, 10)
+    others = sample([replace(shot, seed=2) for shot in shots], 10)
+    assert [shot.crashes for shot in chosen] != [shot.crashes for shot in others]
+    assert {shot.crashes[0].phase for shot in chosen} == set(Phase)
+    assert sample(shots, 50) == sample(shots, None) == shots
 
 
 def test_a_hunt_reaches_the_cells_that_it_is_played_for_and_is_played_again_by_its_words() -> None:
