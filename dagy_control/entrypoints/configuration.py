@@ -97,7 +97,11 @@ class ConfigStores:
             if outcome.value is not None:
                 self._known[text] = _Known(outcome.value, self._clock.monotonic())
             elif isinstance(outcome.error, Transient) and text in self._known:
-                _log.warning("Reference not looked up again; its old value stays", reference=text)
+                _log.warning(
+                    "Reference not looked up again; its old value stays",
+                    event_type="CONFIG_REFERENCE_STALE",
+                    reference=text,
+                )
             else:
                 failed[text] = Unresolved(str(outcome.error))
         return {each.text: failed.get(each.text) or self._known[each.text].value for each in wanted}

@@ -191,7 +191,11 @@ def _loops(
         if dead_url:
             yield "dead-letters", DeadLetterLoop(event_policy(settings), events, event_metrics)
     if not settings.events.queue_url or not settings.events.enabled:
-        _log.warning("events are off: a stopped task is known by polling only", setting="events.queue_url")
+        _log.warning(
+            "events are off: a stopped task is known by polling only",
+            event_type="EVENTS_OFF",
+            setting="events.queue_url",
+        )
 
 
 def _http_scans(

@@ -96,7 +96,8 @@ class HttpScans:
             return ScanAnswer(403, self._failure(DRY_RUNS_ONLY))
         if self._loop.busy:
             return ScanAnswer(409, self._failure("a scan is under way in this process; try again in a minute"))
-        _log.info("orphan scan asked for over HTTP", dry_run=policy.dry_run, authorized=authorized)
+        told = {"dry_run": policy.dry_run, "authorized": authorized}
+        _log.info("orphan scan asked for over HTTP", event_type="ORPHAN_SCAN_ASKED", **told)
         try:
             report = await self._loop.scan(
                 Tick(now=self._clock.now(), drain=self._drain), policy=policy, alert=authorized

@@ -76,7 +76,7 @@ class Supervisor:
             try:
                 callback()
             except Exception:  # noqa: BLE001 - logged with its traceback; nothing may keep the process from stopping
-                self._log.exception("A drain callback failed")
+                self._log.exception("A drain callback failed", event_type="DRAIN_CALLBACK_FAILED")
 
     async def run(self) -> int:
         """Run until everything has stopped. Exit code 0 after a clean drain; 1 if a service failed or had to be cancelled.

@@ -1,5 +1,6 @@
 """Every line that the daemon writes about a run carries the worker's keys: one query finds a run, or a batch, in both logs."""
 
+import ast
 import json
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -16,7 +17,7 @@ from dagy_control.model.runs import ActiveRun, active_view
 from tests.builders import NOW, OTHER_ARN, a_run, ago, refusal, running, stopped, task_of
 from tests.insights import Line, query
 from tests.launch_bed import LaunchBed
-from tests.monitoring.shipped import INSIGHTS
+from tests.monitoring.shipped import INSIGHTS, ROOT
 from tests.unit.events.test_event_loop import World as EventWorld
 from tests.unit.orphans.world import World as OrphanWorld
 from tests.unit.orphans.world import over
@@ -167,3 +168,26 @@ async def test_what_is_at_hand_ends_with_its_block_and_is_each_workers_own(
     assert told == {(f"r{n}", *each) for n in range(3) for each in (("from the index", None), ("whole", "batch-1.1"))}
     assert {line["flow_name"] for line in lines if line["message"] == "whole"} == {"another"}, "a line's own word wins"
     assert "run_id" not in lines[-1]
+
+
+LEVELS = {"debug", "info", "warning", "error", "exception", "critical"}
+
+
+def calls_without_a_type() -> list[str]:
+    """Where the product writes a line without an `event_type` (a mapping that is handed over may hold it)."""
+    found = []
+    for path in sorted((ROOT / "dagy_control").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in LEVELS:
+                logger = ast.unparse(node.func.value)
+                named = {keyword.arg for keyword in node.keywords}
+                if logger.lower().removeprefix("self.") in {"_log", "log(__name__)"} and not named & {
+                    "event_type",
+                    None,
+                }:
+                    found.append(f"{path.relative_to(ROOT)}:{node.lineno}")
+    return found
+
+
+def test_every_line_says_what_kind_of_line_it_is() -> None:
+    assert calls_without_a_type() == []
