@@ -9,10 +9,21 @@ MINISTACK       := .venv-ministack
 MINISTACK_LOCK  := tests/contract/ministack.lock
 MINISTACK_STAMP := $(MINISTACK)/.installed-from-lock
 MONITORING      := .venv-monitoring
+
+# Images: what builds and runs them has its storage in one folder; the linter of Dockerfiles has a virtual environment of its own.
+ENGINE          := .dagy/images
+HADOLINT        := .venv-images
+HADOLINT_LOCK   := tests/images/hadolint.lock
+IMAGE_LOCKS     := deploy/images
+
+# The CDK and its checks: what a template is made with is not what the program runs with.
+DEPLOY          := .venv-deploy
+DEPLOY_LOCK     := deploy/requirements.lock
+DEPLOY_STAMP    := $(DEPLOY)/.installed-from-lock
 COMPILE         := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header \
                    --no-emit-index-url --no-emit-find-links --python-version 3.11
 
-.PHONY: setup demo local test test-long storm monitoring simulate simulate-crashes simulate-long simulate-mutants simulate-interpreters bench check format lock clean help
+.PHONY: setup demo local test test-long storm monitoring images deploy-venv deploy-test deploy-check deploy-golden simulate simulate-crashes simulate-long simulate-mutants simulate-interpreters bench check format lock clean help
 
 help:             ## Show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/	/'
@@ -34,6 +45,14 @@ $(MINISTACK_STAMP): $(MINISTACK_LOCK) | $(STAMP)
 	    $(MINISTACK)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(MINISTACK_LOCK)
 	@touch $@
 
+deploy-venv: $(DEPLOY_STAMP) ## Build .venv-deploy from its lock: the CDK, cdk-nag, cfn-lint, and the Node that they run on
+
+$(DEPLOY_STAMP): $(DEPLOY_LOCK) | $(STAMP)
+	@test -x $(DEPLOY)/bin/python || $(BIN)/python -m venv $(DEPLOY)
+	@VIRTUAL_ENV=$(DEPLOY) $(BIN)/uv pip install --quiet --require-hashes -r $(DEPLOY_LOCK) || \
+	    $(DEPLOY)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(DEPLOY_LOCK)
+	@touch $@
+
 demo: $(STAMP)    ## Watch the whole system do its job on real processes
 	@$(BIN)/dagy-control demo
 
@@ -52,6 +71,24 @@ storm: $(STAMP)   ## Kill two real daemons at random for a minute under a stream
 monitoring: $(STAMP) ## Alerts, dashboard and examples in deploy/ on Debian's Prometheus and Alertmanager, with a real daemon
 	@tests/monitoring/bring_servers.sh $(MONITORING)
 	@PATH="$$PATH:$(CURDIR)/$(MONITORING)/usr/bin" $(BIN)/python -m pytest -m monitoring tests/monitoring
+
+images: $(STAMP)  ## Build both images by buildah, lint their recipes, and run them by podman on the embedded cloud
+	@deploy/images/bring_engine.sh $(ENGINE)
+	@test -x $(HADOLINT)/bin/python || $(BIN)/python -m venv $(HADOLINT)
+	@VIRTUAL_ENV=$(HADOLINT) $(BIN)/uv pip install --quiet --require-hashes -r $(HADOLINT_LOCK)
+	@. $(ENGINE)/env && deploy/images/bring_base.sh && deploy/images/build.sh && deploy/images/measure.sh && \
+	    PATH="$(CURDIR)/$(HADOLINT)/bin:$$PATH" $(BIN)/python -m pytest -m images tests/images
+
+deploy-test: $(STAMP) $(DEPLOY_STAMP) ## The CDK stack without an account: types, rules, golden templates, IAM by recorded calls, the demo on what it makes
+	@$(BIN)/mypy --python-executable $(DEPLOY)/bin/python deploy/app.py deploy/costs.py deploy/stack
+	@$(BIN)/python -m pytest -m deploy tests/deploy
+
+deploy-check: deploy-test ## The same, and the images, where buildah and podman can be had
+	@if deploy/images/bring_engine.sh $(ENGINE); then $(MAKE) images; else echo "images: not built, for want of buildah and podman"; fi
+
+deploy-golden: $(STAMP) $(DEPLOY_STAMP) ## Write the golden templates anew; review their difference as you would code
+	@CDK_OUTDIR=$(CURDIR)/.dagy/golden deploy/synth.sh
+	@cp .dagy/golden/*.template.json deploy/golden/
 
 simulate: $(STAMP) ## Play SEEDS seeds of the simulation (default 200); from 150 on every cell of the matrix must be reached
 	@$(BIN)/python -m tests.simulation --seeds $(or $(SEEDS),200)
@@ -83,9 +120,14 @@ format: $(STAMP)  ## Format and apply safe fixes
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-lock: $(STAMP)    ## Resolve pyproject.toml into requirements.lock, and MiniStack's lock
+lock: $(STAMP)    ## Resolve pyproject.toml into requirements.lock and the images' locks, MiniStack's, the linter's and the CDK's
 	@$(COMPILE) --extra dev pyproject.toml -o requirements.lock
+	@$(COMPILE) -c requirements.lock pyproject.toml -o $(IMAGE_LOCKS)/daemon.lock
+	@$(COMPILE) -c requirements.lock --extra worker pyproject.toml -o $(IMAGE_LOCKS)/worker.lock
+	@$(COMPILE) -c requirements.lock $(IMAGE_LOCKS)/build.in -o $(IMAGE_LOCKS)/build.lock
 	@$(COMPILE) tests/contract/ministack.in -o $(MINISTACK_LOCK)
+	@$(COMPILE) $(DEPLOY_LOCK:.lock=.in) -o $(DEPLOY_LOCK)
+	@$(COMPILE) tests/images/hadolint.in -o $(HADOLINT_LOCK)
 
 clean:            ## Remove what the targets made
-	@rm -rf $(VENV) .venv-* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@rm -rf $(VENV) .venv-* deploy/cdk.out .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

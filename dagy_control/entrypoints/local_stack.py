@@ -65,7 +65,7 @@ retry_delay_max_s = 4
 interval_s = 2
 stale_threshold_s = 3
 missing_grace_s = 5
-start_timeout_s = 60
+start_timeout_s = {start_timeout_s}
 result_linger_s = 10
 infra_retry_delay_s = 1
 infra_retry_delay_max_s = 4
@@ -222,7 +222,11 @@ class LocalStack:
             self.cloud.set_event_sink, None
         )  # before the clients close: the tasks that are ended last still tell
         text = CONFIG.format(
-            cluster=self.cloud.cluster, queue_url=provisioned.queue_url, port=self._port, max_tasks=self._max_tasks
+            cluster=self.cloud.cluster,
+            queue_url=provisioned.queue_url,
+            port=self._port,
+            max_tasks=self._max_tasks,
+            start_timeout_s=60 if self.worker_image is None else 180,  # six containers at once, on two busy cores
         )
         self.config.write_text(text)
 
