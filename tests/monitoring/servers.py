@@ -64,6 +64,15 @@ class Monitoring:
         result: list[dict[str, Any]] = answer["data"]["result"]
         return result
 
+    async def range(self, expression: str, start: float, end: float, *, step_s: float = 2.0) -> list[dict[str, Any]]:
+        """The series that the expression has between two moments, in Unix time: `metric` and `values` each."""
+        asked = {"query": expression, "start": str(start), "end": str(end), "step": str(step_s)}
+        async with self.session.get(f"{self.url}/api/v1/query_range", params=asked) as response:
+            answer = await response.json()
+        assert answer["status"] == "success", f"{expression}: {answer.get('error')}"
+        result: list[dict[str, Any]] = answer["data"]["result"]
+        return result
+
     async def rules(self) -> list[dict[str, Any]]:
         """Every rule with its health and its state."""
         async with self.session.get(f"{self.url}/api/v1/rules") as response:
