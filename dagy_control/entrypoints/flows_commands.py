@@ -1,10 +1,8 @@
 """`dagy-control flows`: build a flow's artifact, register it, list what is registered."""
 
-import importlib
 import json
 import sys
-import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -14,11 +12,14 @@ from rich.table import Table
 from dagy_control.entrypoints.command import ConfigOption, JsonOption, console, errors_as_sentences, with_ports
 from dagy_control.entrypoints.wiring import Ports
 from dagy_control.errors import DagyError
+from dagy_control.flow_engine.calls import import_flow_module
 from dagy_control.model.flows import FlowRecord
 from dagy_control.requests.refusals import RequestRefused
 from dagy_control.requests.registration import register_flow
 from dagy_control.sdk.artifact import Artifact, build_artifact
 from dagy_control.sdk.flow import Flow
+from dagy_control.sdk.places import place_of_error
+from dagy_control.sdk.task import Task
 
 app = typer.Typer(name="flows", help="Build and register flows, and see what is registered.", no_args_is_help=True)
 
@@ -114,14 +115,14 @@ def build(target: str, source: Path) -> Artifact:
     folder = source.resolve()
     sys.path.insert(0, str(folder))
     try:
-        module = importlib.import_module(module_name)
+        module = import_flow_module(module_name)
     except (Exception, SystemExit) as error:  # importing runs the author's code: anything may come out
         raise RequestRefused("target", f"{module_name} cannot be imported from {folder}: {_told(error)}") from error
     finally:
         sys.path.remove(str(folder))
     flow = getattr(module, attribute, None)
     if not isinstance(flow, Flow):
-        raise RequestRefused("target", f"{module_name} has no flow {attribute!r}; decorate a function with @flow")
+        raise RequestRefused("target", _no_flow(module_name, attribute, vars(module)))
     try:
         return build_artifact(flow, folder)
     except DagyError:
@@ -140,11 +141,21 @@ def _write(output: Path, data: bytes) -> None:
 
 
 def _told(error: BaseException) -> str:
-    """An error of the author's code, and the line that raised it. An import or syntax error names its place itself."""
-    if isinstance(error, ImportError | SyntaxError):
-        return str(error)
-    last = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{type(error).__name__}: {error} ({Path(last.filename).name}, line {last.lineno})"
+    """An error of the author's code, and the line that raised it."""
+    text = error.msg if isinstance(error, SyntaxError) else str(error)
+    if not isinstance(error, ImportError | SyntaxError | DagyError):
+        text = f"{type(error).__name__}: {text}"
+    place = place_of_error(error)
+    return text if place is None or str(place) in text else f"{text} ({place})"
+
+
+def _no_flow(module_name: str, attribute: str, names: Mapping[str, object]) -> str:
+    flows = [name for name, value in names.items() if isinstance(value, Flow)]
+    if isinstance(names.get(attribute), Task):
+        text = f"{attribute!r} of {module_name} is a task; a flow is what calls it"
+    else:
+        text = f"{module_name} has no flow {attribute!r}"
+    return f"{text}. It has: {', '.join(flows)}" if flows else f"{text}; decorate a function with @flow"
 
 
 def _document(record: FlowRecord) -> dict[str, object]:

@@ -11,6 +11,7 @@ import json
 import sys
 import traceback
 from collections.abc import Callable, Coroutine, Mapping
+from contextvars import ContextVar
 from dataclasses import asdict
 from types import ModuleType
 from typing import NamedTuple
@@ -27,6 +28,13 @@ TRACEBACK_CHARS_MAX = 32_000
 
 class UnresolvedCallableError(Exception):
     """A task's callable cannot be had. The message says what was looked for, where, and what is there instead."""
+
+
+class Declared:
+    """Stands in a module for a function, as a decorator leaves it: what an attempt calls is `function`."""
+
+    def __init__(self, function: Callable[..., object]) -> None:
+        self.function = function
 
 
 class Call(NamedTuple):
@@ -127,6 +135,8 @@ def resolve_callable(import_path: str, task_key: str) -> Callable[..., object]:
         if not hasattr(found, name):
             raise UnresolvedCallableError(f"{_start(import_path, task_key)}: {_what_is_there(module, found, name)}")
         found = getattr(found, name)
+    if isinstance(found, Declared):
+        return found.function
     if not callable(found):
         raise UnresolvedCallableError(
             f"{_start(import_path, task_key)}: {attribute!r} in module {module_name!r} is a {type(found).__name__}, not a callable"
@@ -137,6 +147,22 @@ def resolve_callable(import_path: str, task_key: str) -> Callable[..., object]:
 _imported: dict[str, ModuleType] = {}
 """Modules whose import has succeeded here: asking Python again costs more than a light task."""
 
+_importing: ContextVar[bool] = ContextVar("dagy_importing_a_flow", default=False)
+
+
+def importing_a_flow() -> bool:
+    """A flow's module is being imported for its tasks: whatever runs now is written outside of its functions."""
+    return _importing.get()
+
+
+def import_flow_module(name: str) -> ModuleType:
+    """Import a module for a flow's tasks. Raises whatever it raises."""
+    token = _importing.set(True)
+    try:
+        return importlib.import_module(name)
+    finally:
+        _importing.reset(token)
+
 
 def _start(import_path: str, task_key: str) -> str:
     return f"Could not resolve callable for task {task_key!r} ({import_path})"
@@ -145,7 +171,7 @@ def _start(import_path: str, task_key: str) -> str:
 def _import(module_name: str, import_path: str, task_key: str) -> ModuleType:
     start = _start(import_path, task_key)
     try:
-        return importlib.import_module(module_name)
+        return import_flow_module(module_name)
     except ModuleNotFoundError as error:
         missing = error.name or module_name
         if module_name == missing or module_name.startswith(missing + "."):

@@ -14,7 +14,6 @@ Standard output belongs to the worker's JSON log: children print to standard err
 
 import contextlib
 import gc
-import importlib
 import os
 import selectors
 import signal
@@ -25,6 +24,7 @@ import warnings
 from collections.abc import Sequence
 from enum import IntEnum
 
+from dagy_control.flow_engine.calls import import_flow_module
 from dagy_control.flow_engine.child import die_with_parent, live
 
 FRAME = struct.Struct("!BQiQ")
@@ -150,7 +150,7 @@ def main(control_descriptor: int, worker_pid: int, preload: Sequence[str]) -> No
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # a text stream of our own making
     for module in preload:
         with contextlib.suppress(BaseException):  # the child that needs it fails the same way, and reports it
-            importlib.import_module(module)
+            import_flow_module(module)
     gc.freeze()
     # From here the closed socket tells, which lets the zygote end what the tasks themselves have started.
     die_with_parent(None)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Generic, ParamSpec, TypeVar, cast, overload
 
 from dagy_control.errors import Permanent
+from dagy_control.flow_engine.calls import importing_a_flow
 from dagy_control.flow_engine.execution import EngineOptions, FlowRunner
 from dagy_control.flow_engine.graph import FlowOutcome
 from dagy_control.flow_engine.reporting import Reporter, SilentReporter
@@ -16,6 +17,7 @@ from dagy_control.model.flows import FlowSpec, ParameterSpec
 from dagy_control.model.runs import ResultStatus
 from dagy_control.sdk.building import FlowBuildError, ParameterPlaceholder, building, current_build, import_path_of
 from dagy_control.sdk.places import Place, place_of_function
+from dagy_control.sdk.task import in_a_loop
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -77,17 +79,32 @@ class Flow(Generic[P, R]):
             raise FlowBuildError(f"flow {self.name!r} cannot be built: {told}", places[0])
         return spec
 
-    def run_local(self, **parameters: Json) -> R:
+    def run_local(self, *args: P.args, **parameters: P.kwargs) -> R:
         """Run the flow with the worker's own engine, child processes included, and give its result.
 
-        For an author's tests and scripts; not inside a running event loop. Raises `FlowRunError`.
+        For an author's tests and scripts; not inside a running event loop. Raises `FlowRunError`, and `FlowSpecError` for parameters
+        that are not the flow's.
         """
-        return asyncio.run(self.run_local_async(parameters))
+        named = inspect.signature(self.function).bind_partial(*args).arguments
+        if twice := named.keys() & parameters.keys():
+            raise TypeError(f"{self.name}.run_local() got multiple values for {', '.join(sorted(twice))}")
+        if in_a_loop():
+            raise RuntimeError(
+                f"an event loop runs here already (a notebook has one): await {self.name}.run_local_async({{…}}) instead"
+            )
+        return asyncio.run(self.run_local_async(cast("dict[str, Json]", {**named, **parameters})))
 
     async def run_local_async(
         self, parameters: dict[str, Json], *, reporter: Reporter | None = None, options: EngineOptions | None = None
     ) -> R:
         """`run_local` for a running event loop, or with a reporter that hears of every task."""
+        if (
+            importing_a_flow()
+        ):  # else every process that imports the module for a task would begin the flow anew, without end
+            raise FlowBuildError(
+                f"flow {self.name!r} is run at the top level of a module that its tasks' own processes import; "
+                'put this under `if __name__ == "__main__":`'
+            )
         runner = FlowRunner(
             self.build(), parameters, reporter=reporter or SilentReporter(), clock=SystemClock(), options=options
         )

@@ -1,40 +1,44 @@
 """`@task`: a function that a flow can call as a task of its own."""
 
+import asyncio
 import dataclasses
 import functools
 import inspect
-from collections.abc import Callable, Iterable
-from typing import Generic, ParamSpec, TypeVar, Unpack, cast, overload
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar, Unpack, cast, overload
 
+from dagy_control.flow_engine.calls import Declared
 from dagy_control.model.flow_tasks import TaskSpec
 from dagy_control.sdk.building import Deferred, FlowBuild, FlowBuildError, TaskOutput, current_build, import_path_of
 from dagy_control.sdk.settings import TaskOptions, task_prototype
 
 P = ParamSpec("P")
+Q = ParamSpec("Q")
+A = TypeVar("A")
 R = TypeVar("R")
 
 
-class Task(Generic[P, R]):
+class Task(Declared, Generic[P, R]):
     """A function and how to run it. Outside a flow, calling it just calls the function.
 
     To a type checker a call gives what the function returns, in a flow too; while a flow is built it really gives a `TaskOutput`,
-    which can only be passed on.
+    which can only be passed on. Of an `async def` it gives the awaited value; called where an event loop runs, what is to be awaited.
     """
 
-    def __init__(self, function: Callable[P, R], prototype: TaskSpec) -> None:
+    def __init__(self, function: Callable[P, R | Coroutine[Any, Any, R]], prototype: TaskSpec) -> None:
         functools.update_wrapper(self, function)
-        self.function = function
+        super().__init__(function)
         self.prototype = prototype
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Outside a flow: call the function. In a flow that is being built: one more task, with an edge from each output passed."""
         build = current_build()
         if build is None:
-            return self.function(*args, **kwargs)
+            return self._call(args, kwargs)
         return cast("R", self._record(build, build.new_key(self.prototype.name), args, kwargs))
 
-    def map(self, items: Iterable[object], **common: object) -> list[R]:
-        """One task for each item, given as the first argument; `common` goes to each. Items may be literals, outputs, parameters.
+    def map(self: "Task[Concatenate[A, Q], R]", items: Iterable[A], /, *others: Q.args, **common: Q.kwargs) -> list[R]:
+        """One task for each item, given as the first argument; the rest goes to each. Items may be literals, outputs, parameters.
 
         Outside a flow: the list of the function's results. The list itself must be known now: an output cannot be mapped over.
         """
@@ -45,11 +49,16 @@ class Task(Generic[P, R]):
             )
         build = current_build()
         if build is None:
-            call = cast("Callable[..., R]", self.function)
-            return [call(item, **common) for item in items]
+            return [self._call((item, *others), common) for item in items]
         prefix = build.new_key(self.prototype.name)
-        outputs = [self._record(build, f"{prefix}.{i}", (item,), common) for i, item in enumerate(items)]
+        outputs = [self._record(build, f"{prefix}.{i}", (item, *others), common) for i, item in enumerate(items)]
         return cast("list[R]", outputs)
+
+    def _call(self, args: tuple[object, ...], kwargs: dict[str, object]) -> R:
+        value = self.function(*args, **kwargs)
+        if inspect.iscoroutine(value) and not in_a_loop():
+            value = asyncio.run(value)
+        return cast("R", value)
 
     def _record(self, build: FlowBuild, key: str, args: tuple[object, ...], kwargs: dict[str, object]) -> TaskOutput:
         where = f"task {key!r} in flow {build.flow_name!r}"
@@ -67,21 +76,44 @@ class Task(Generic[P, R]):
         return build.add(spec)
 
 
+class TaskDecorator(Protocol):
+    """What `@task(…)` with settings gives: a task of a function, plain or `async def`."""
+
+    @overload
+    def __call__(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> Task[P, R]: ...
+
+    @overload
+    def __call__(self, function: Callable[P, R], /) -> Task[P, R]: ...
+
+
+@overload
+def task(function: Callable[P, Coroutine[Any, Any, R]], /) -> Task[P, R]: ...
+
+
 @overload
 def task(function: Callable[P, R], /) -> Task[P, R]: ...
 
 
 @overload
-def task(**options: Unpack[TaskOptions]) -> Callable[[Callable[P, R]], Task[P, R]]: ...
+def task(**options: Unpack[TaskOptions]) -> TaskDecorator: ...
 
 
 def task(
-    function: Callable[P, R] | None = None, /, **options: Unpack[TaskOptions]
-) -> Task[P, R] | Callable[[Callable[P, R]], Task[P, R]]:
+    function: Callable[..., Any] | None = None, /, **options: Unpack[TaskOptions]
+) -> Task[..., Any] | TaskDecorator:
     """Make a function a task, bare or with settings: see `TaskOptions`. Raises `FlowBuildError` for settings that cannot be."""
     prototype = task_prototype(options)
 
-    def decorate(decorated: Callable[P, R]) -> Task[P, R]:
+    def decorate(decorated: Callable[..., Any], /) -> Task[..., Any]:
         return Task(decorated, dataclasses.replace(prototype, name=prototype.name or decorated.__name__))
 
-    return decorate if function is None else decorate(function)
+    return cast("TaskDecorator", decorate) if function is None else decorate(function)
+
+
+def in_a_loop() -> bool:
+    """An event loop runs in this thread."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True

@@ -160,13 +160,32 @@ def test_config_check_of_a_broken_file_tells_where_it_breaks(tmp_path: Path) -> 
         pytest.param(None, ".relative:etl", ".relative cannot be imported", id="a relative name"),
         pytest.param(GOOD_FLOW, "dagy_cli_flow:elt", "has no flow 'elt'", id="no such flow"),
         pytest.param(GOOD_FLOW, "dagy_cli_flow:something_else", "has no flow 'something_else'", id="not a flow"),
-        pytest.param("def broken(:\n", "dagy_cli_flow:etl", "dagy_cli_flow.py, line 1", id="a syntax error"),
+        pytest.param("def broken(:\n", "dagy_cli_flow:etl", "dagy_cli_flow.py:1)", id="a syntax error"),
         pytest.param(
             "\n1 / 0\n", "dagy_cli_flow:etl", "ZeroDivisionError: division by zero", id="a module that raises"
         ),
-        pytest.param("\n1 / 0\n", "dagy_cli_flow:etl", "dagy_cli_flow.py, line 2", id="and where it does"),
+        pytest.param("\n1 / 0\n", "dagy_cli_flow:etl", "dagy_cli_flow.py:2)", id="and where it does"),
         pytest.param("import sys; sys.exit(3)", "dagy_cli_flow:etl", "SystemExit", id="a script that exits"),
-        pytest.param("import dagy_cli_lib", "dagy_cli_flow:etl", "dagy_cli_lib", id="a library that is missing"),
+        pytest.param(
+            "\nimport dagy_cli_lib",
+            "dagy_cli_flow:etl",
+            "No module named 'dagy_cli_lib' (",
+            id="a library that is missing",
+        ),
+        pytest.param("\nimport dagy_cli_lib", "dagy_cli_flow:etl", "dagy_cli_flow.py:2)", id="and where it is missed"),
+        pytest.param(
+            GOOD_FLOW,
+            "dagy_cli_flow:elt",
+            "has no flow 'elt'. It has: etl",
+            id="no such flow, and those that are there",
+        ),
+        pytest.param(GOOD_FLOW, "dagy_cli_flow:load", "'load' of dagy_cli_flow is a task", id="a task"),
+        pytest.param(
+            f"{GOOD_FLOW}\netl.run_local()\n",
+            "dagy_cli_flow:etl",
+            'put this under `if __name__ == "__main__":`',
+            id="a flow that is run while it is imported",
+        ),
         pytest.param(
             GOOD_FLOW.replace("return load()", "return 1 / 0"),
             "dagy_cli_flow:etl",

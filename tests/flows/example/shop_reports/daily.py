@@ -22,17 +22,17 @@ REGIONS = ["north", "south", "east", "west", "overseas"]
     on_failure=page,
     result="json",
 )
-def fetch(region: str, day: str) -> list[dict[str, object]]:
+def fetch(region: str, day: str) -> list[dict[str, int | str]]:
     """One region's orders."""
     return orders_of(region, day)
 
 
 @task(timeout_seconds=60, on_failure=page)
-def sum_up(orders: list[dict[str, int]]) -> Counter[str]:
+def sum_up(orders: list[dict[str, int | str]]) -> Counter[str]:
     """Amounts by customer, in cents. A Counter is no JSON, so this result stays a pickle."""
     totals: Counter[str] = Counter()
     for order in orders:
-        totals[str(order["customer"])] += order["amount_cents"]
+        totals[str(order["customer"])] += int(order["amount_cents"])
     return totals
 
 

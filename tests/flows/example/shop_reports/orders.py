@@ -3,7 +3,7 @@
 import hashlib
 
 
-def orders_of(region: str, day: str) -> list[dict[str, object]]:
+def orders_of(region: str, day: str) -> list[dict[str, int | str]]:
     """The day's orders of one region: number, customer, amount in cents. Raises `ConnectionError` when the shop is away."""
     digest = hashlib.sha256(f"{region} {day}".encode()).digest()
     return [
