@@ -166,9 +166,8 @@ class Demo:
         victim = self._cast.one("killed")
 
         async def at_work() -> Run | None:
-            rows = await self._world.ports.task_runs.of_run(
-                victim
-            )  # nothing else: on a busy machine it is over before one has looked round
+            # Its rows and nothing else: on a busy machine it is over before one has looked round.
+            rows = await self._world.ports.task_runs.of_run(victim)
             return await self._look(victim) if any(row.status == "RUNNING" for row in rows) else None
 
         run = await self._world.until("the victim at work", at_work)
