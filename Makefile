@@ -96,8 +96,8 @@ simulate: $(STAMP) ## Play SEEDS seeds of the simulation (default 200); from 150
 simulate-crashes: $(STAMP) ## Crash at every port call of seven scenes: before it, after its effect, after its answer
 	@$(BIN)/python -m tests.simulation.crash_points
 
-simulate-long: $(STAMP) ## The same with a second crash a little later: some 20 minutes
-	@$(BIN)/python -m tests.simulation.crash_points --pairs
+simulate-long: $(STAMP) ## The same with a second crash a little later: some 20 minutes, or PLAYS=n of each scene
+	@$(BIN)/python -m tests.simulation.crash_points --pairs $(if $(PLAYS),--plays $(PLAYS))
 
 simulate-mutants: $(STAMP) ## Remove each safeguard in turn: the simulation must notice
 	@$(BIN)/python -m tests.simulation.mutation_gate --seeds $(or $(SEEDS),80)
