@@ -70,6 +70,7 @@ class Zygote:
                         self._reap()
                     else:
                         connected = self._receive()
+        signal.set_wakeup_fd(-1)  # nobody reads it any more, and Python complains of a closed one on standard error
         for pid in self._pids.values():
             _signal_group(pid, signal.SIGKILL)
 

@@ -127,3 +127,13 @@ async def test_a_large_argument_and_a_large_result_go_through(tmp_path: Path) ->
 )
 def test_a_death_without_an_answer_is_explained(status: int, says: str) -> None:
     assert says in explain_status(status, 12.5).message
+
+
+def test_a_zygote_that_ends_leaves_no_descriptor_for_signals_to_be_written_to() -> None:
+    """Its idle children die with it, and Python complains on standard error when their SIGCHLD finds the descriptor closed."""
+    script = (
+        "import signal, socket; from dagy_control.flow_engine.zygote import Zygote; ours, theirs = socket.socketpair(); "
+        "zygote = Zygote(theirs); ours.shutdown(socket.SHUT_WR); zygote.serve(); print(signal.set_wakeup_fd(-1))"
+    )
+    ran = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert ran.stdout == "-1\n"
