@@ -13,7 +13,8 @@ from dagy_control.config.cloud import EcsSettings
 from dagy_control.config.settings import Settings
 from dagy_control.model.cost import PriceTable
 from dagy_control.model.runs import ACTIVE_SHARDS
-from deploy.stack.config import ARM, StackConfig
+from deploy.stack.config import StackConfig
+from deploy.stack.problems import ARM
 
 HOURS = 730
 """Of a month, as AWS counts."""

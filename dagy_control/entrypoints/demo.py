@@ -28,7 +28,7 @@ MAX_TASKS = 6
 
 PLAN: Sequence[tuple[str, str, dict[str, object]]] = (
     ("sales", "acme", {}),
-    ("killed", "globex", {"mode": "wait", "seconds": 4.0}),
+    ("killed", "globex", {"mode": "wait", "seconds": 8.0}),
     ("hog", "acme", {"mode": "hog"}),
     ("sales", "globex", {}),
     ("failing", "acme", {"mode": "fail"}),

@@ -3,12 +3,15 @@
 from dataclasses import dataclass
 from typing import cast
 
-from aws_cdk import RemovalPolicy, Stack
+from aws_cdk import RemovalPolicy, Size, Stack
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_ecs as ecs
 from aws_cdk import aws_logs as logs
 
 from deploy.stack.config import StackConfig
+
+LOG_BUFFER_MIB = 10
+"""Lines that wait while CloudWatch Logs does not answer; what comes then is lost. Of the container's memory."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +44,16 @@ def make_cluster(stack: Stack, config: StackConfig, vpc: ec2.IVpc) -> ecs.Cluste
 def make_log_groups(stack: Stack, config: StackConfig) -> LogGroups:
     """`/ecs/dagy-worker` and `/ecs/dagy-control`, for the installation `dagy`."""
     return LogGroups(worker=_group(stack, config, "worker"), daemon=_group(stack, config, "control"))
+
+
+def log_driver(group: logs.ILogGroup, stream_prefix: str) -> ecs.LogDriver:
+    """The container's output into the group. Without blocking: a program that cannot write its log would stand still."""
+    return ecs.LogDrivers.aws_logs(
+        stream_prefix=stream_prefix,
+        log_group=group,
+        mode=ecs.AwsLogDriverMode.NON_BLOCKING,
+        max_buffer_size=Size.mebibytes(LOG_BUFFER_MIB),
+    )
 
 
 def _group(stack: Stack, config: StackConfig, of: str) -> logs.LogGroup:

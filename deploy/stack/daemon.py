@@ -7,6 +7,7 @@ from aws_cdk import aws_ecs as ecs
 from aws_cdk import aws_logs as logs
 from aws_cdk import aws_servicediscovery as servicediscovery
 
+from deploy.stack.cluster import log_driver
 from deploy.stack.config import StackConfig
 from deploy.stack.iam import Roles
 from deploy.stack.network import METRICS_PORT, Network
@@ -66,7 +67,7 @@ def make_daemon(
             retries=3,
             start_period=Duration.seconds(60),
         ),
-        logging=ecs.LogDrivers.aws_logs(stream_prefix="daemon", log_group=log_group),
+        logging=log_driver(log_group, "daemon"),
     )
     namespace = servicediscovery.PrivateDnsNamespace(
         stack, "Namespace", name=config.discovery_namespace, vpc=network.vpc

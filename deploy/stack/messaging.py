@@ -6,6 +6,7 @@ from aws_cdk import Duration, Stack
 from aws_cdk import aws_ecs as ecs
 from aws_cdk import aws_events as events
 from aws_cdk import aws_events_targets as targets
+from aws_cdk import aws_iam as iam
 from aws_cdk import aws_sns as sns
 from aws_cdk import aws_sns_subscriptions as subscriptions
 from aws_cdk import aws_sqs as sqs
@@ -49,6 +50,16 @@ def make_messaging(stack: Stack, config: StackConfig, cluster: ecs.ICluster) -> 
         targets=[targets.SqsQueue(task_state)],
     )
     topic = sns.Topic(stack, "AlertTopic", topic_name=f"{config.installation}-alerts", enforce_ssl=True)
+    # A policy of one's own takes the place of the one by which CloudWatch's alarms of this account may publish.
+    topic.add_to_resource_policy(
+        iam.PolicyStatement(
+            sid="AlarmsOfThisAccount",
+            principals=[iam.ServicePrincipal("cloudwatch.amazonaws.com")],
+            actions=["sns:Publish"],
+            resources=[topic.topic_arn],
+            conditions={"StringEquals": {"aws:SourceAccount": stack.account}},
+        )
+    )
     if config.alarm_email is not None:
         topic.add_subscription(subscriptions.EmailSubscription(config.alarm_email))
     return Messaging(task_state=task_state, dead_letters=dead_letters, topic=topic)

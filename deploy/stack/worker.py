@@ -6,7 +6,9 @@ from aws_cdk import aws_iam as iam
 from aws_cdk import aws_logs as logs
 
 from dagy_control.config.cloud import EcsSettings
-from deploy.stack.config import ARM, StackConfig
+from deploy.stack.cluster import log_driver
+from deploy.stack.config import StackConfig
+from deploy.stack.problems import ARM
 
 DEFAULTS = EcsSettings()
 PROFILES = DEFAULTS.profiles
@@ -48,7 +50,7 @@ def make_worker_definitions(
             essential=True,
             stop_timeout=Duration.seconds(config.worker_stop_timeout_s),
             readonly_root_filesystem=True,
-            logging=ecs.LogDrivers.aws_logs(stream_prefix=STREAM_PREFIX, log_group=log_group),
+            logging=log_driver(log_group, STREAM_PREFIX),
         )
         container.add_mount_points(ecs.MountPoint(container_path=SCRATCH, source_volume="scratch", read_only=False))
 

@@ -41,7 +41,7 @@ log_level = "WARNING"
 
 [settings.launching]
 max_per_org = 5
-max_concurrent_tasks = 7
+max_per_flow = 2
 """
 
 CANARIES = {

@@ -145,7 +145,7 @@ def lowered(value: Any) -> Any:
 
 def tempo(max_tasks: int) -> dict[str, str]:
     """The embedded cloud's short times, as variables."""
-    values = tomllib.loads(CONFIG.format(cluster="-", queue_url="-", port=0, max_tasks=max_tasks))
+    values = tomllib.loads(CONFIG.format(cluster="-", queue_url="-", port=0, max_tasks=max_tasks, start_timeout_s=60))
     variables = {"DAGY_EMBEDDED_CLOUD": "true"}
     for section in TEMPO:
         for name, value in values[section].items():

@@ -122,6 +122,19 @@ async def test_no_permission_lies_idle(performance: Performance) -> None:
     assert sorted(granted - used - set(MAY_GO_UNCALLED)) == []
 
 
+@pytest.mark.parametrize("who", ["daemon", "worker"])
+async def test_without_any_one_statement_some_call_is_refused(who: str, performance: Performance) -> None:
+    """The same judgement can refuse, and no statement is there for nothing."""
+    statements = performance.stack.template.statements(ROLES[who])
+    needed = [access for caller, access, _ in told(performance) if caller == who]
+    idle = [
+        left_out["Sid"]
+        for left_out in statements
+        if all(decide([each for each in statements if each is not left_out], access).allowed for access in needed)
+    ]
+    assert [sid for sid in idle if sid != "AbsentObjectsAreToldSo"] == []
+
+
 async def test_the_table_of_calls(performance: Performance, capsys: pytest.CaptureFixture[str]) -> None:
     """Printed for whoever runs it: which calls were seen, and by which statement each is permitted."""
     counts: Counter[tuple[str, str, str, str]] = Counter()

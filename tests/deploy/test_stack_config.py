@@ -57,6 +57,12 @@ IMAGES = {"daemon_image": "r/dagy-control:v1", "worker_image": "r/dagy-worker:v1
             "give secret:name or ssm:/name",
             id="a secret among the settings",
         ),
+        pytest.param(
+            {"settings": {"api": {"port": 8080}}}, "is what the stack decides", id="a port that nothing else knows"
+        ),
+        pytest.param(
+            {"settings": {"tables": {"runs": "OTHER"}}}, "is what the stack decides", id="a table without permissions"
+        ),
         pytest.param({"settings": {"max_per_org": 5}}, "is no table", id="a setting outside of a section"),
     ],
 )

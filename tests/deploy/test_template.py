@@ -140,6 +140,7 @@ def test_each_profile_of_the_product_has_a_task_definition_of_its_size(example: 
         )
         assert container["MountPoints"] == [{"ContainerPath": "/tmp", "ReadOnly": False, "SourceVolume": "scratch"}]  # noqa: S108
         assert container["LogConfiguration"]["Options"]["awslogs-group"] == "/ecs/dagy-worker"
+        assert container["LogConfiguration"]["Options"]["mode"] == "non-blocking"
         assert "Environment" not in container
         assert "Secrets" not in container
     assert list(definitions) == ["dagy-control"]
@@ -249,6 +250,14 @@ def test_alarms_watch_what_the_program_writes_and_tell_the_topic(example: Templa
     assert {
         name: each["TreatMissingData"] for name, each in alarms.items() if each["TreatMissingData"] == "breaching"
     } == {"dagy-DaemonAbsent": "breaching"}
+
+
+def test_alarms_of_this_account_may_publish_to_the_topic(example: Template) -> None:
+    """A topic's own policy replaces the default one, by which they might: a statement that only denies would silence them."""
+    (policy,) = map(example.resolve, example.of_type("AWS::SNS::TopicPolicy").values())
+    (allowed,) = [each for each in policy["PolicyDocument"]["Statement"] if each["Effect"] == "Allow"]
+    assert (allowed["Principal"], allowed["Action"]) == ({"Service": "cloudwatch.amazonaws.com"}, "sns:Publish")
+    assert allowed["Condition"] == {"StringEquals": {"aws:SourceAccount": "123456789012"}}
 
 
 def test_the_topic_mails_whom_it_is_told_to(deployed: Template, example: Template) -> None:
