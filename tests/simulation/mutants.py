@@ -328,6 +328,16 @@ def _always_held() -> Any:
     return replaced(KeptLease, "held", property(always))
 
 
+def _one_organisation() -> Any:
+    """Tasks are tagged for one organisation, whosever run it is."""
+    honest = request.run_task_request
+
+    def asked(run: Any, *args: Any) -> Any:
+        return honest(replace(run, org_id="acme"), *args)
+
+    return replaced(request, "run_task_request", asked)
+
+
 EVENTS_ONLY: dict[str, Any] = {
     "without": frozenset({"reconciling"}),
     "events_kept": True,
@@ -381,6 +391,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "an expired token is never sent again",
         lambda: replaced(launching, "may_replay", always),
     ),
+    Mutant("own_organisation", "a task is tagged for the organisation of its run", _one_organisation),
     Mutant("result_checks_cancel", "an acknowledged cancel never ends SUCCEEDED", _result_ignores_cancel),
     Mutant("shutdown_is_a_hint", "ECS says why a worker was told to stop", _shutdown_is_final),
     Mutant("stopped_only", "a task that runs ends nothing", _ended_always),
