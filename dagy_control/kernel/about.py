@@ -1,11 +1,9 @@
 """Which run the work at hand is for: every log line that is written meanwhile carries its keys, the worker's own."""
 
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
-
-from structlog.typing import EventDict
 
 from dagy_control.model.runs import ActiveRun, Run
 
@@ -40,7 +38,6 @@ def run_keys(run: ActiveRun) -> dict[str, Any]:
     return {**keys, "correlation_id": run.correlation_id} if isinstance(run, Run) else keys
 
 
-def add_run(_: object, __: str, event: MutableMapping[str, Any]) -> EventDict:
-    """A processor of structlog: the keys of the run at hand, but for those that the line gives itself."""
-    run = _run.get()
-    return event if run is None else {**run_keys(run), **event}
+def run_at_hand() -> ActiveRun | None:
+    """The run that the work under way is for; None outside of any `about`."""
+    return _run.get()

@@ -4,7 +4,7 @@ import logging
 import sys
 from collections.abc import Mapping, MutableMapping
 from contextlib import nullcontext, suppress
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cache, partial
 from json import JSONEncoder
 from types import MappingProxyType
@@ -14,7 +14,7 @@ import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, PlatformCollector, ProcessCollector
 from structlog.typing import EventDict, Processor
 
-from dagy_control.kernel.about import add_run
+from dagy_control.kernel.about import run_at_hand, run_keys
 from dagy_control.kernel.limiter import Limiter
 from dagy_control.model.runs import Run
 
@@ -59,14 +59,8 @@ def configure_logging(
     `static` fields. `json=False` is for a person at a terminal. `level`: a name that the standard library knows; ValueError for
     any other. `finish` is given each line whole, the traceback in it, before it is rendered.
     """
-    own: list[Processor] = [
-        structlog.contextvars.merge_contextvars,
-        add_run,
-        structlog.stdlib.add_logger_name,
-        structlog.stdlib.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-    ]
-    rendering = [_adder(static), *_renderers(json=json, finish=finish)]
+    own: list[Processor] = [structlog.contextvars.merge_contextvars, _completed(static, json=json)]
+    rendering = [*([] if finish is None else [finish]), _renderer(json=json)]
     handler = _OurHandler(sys.stdout)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
@@ -74,12 +68,7 @@ def configure_logging(
         )
     )
     structlog.configure(
-        processors=[
-            structlog.stdlib.filter_by_level,
-            *own,
-            structlog.stdlib.PositionalArgumentsFormatter(),
-            *rendering,
-        ],
+        processors=[structlog.stdlib.filter_by_level, *own, *rendering],
         logger_factory=cache(lambda name="": _OwnLogger(name, handler)),
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=False,  # a microsecond a line; a cached logger would keep what it was told before a change
@@ -111,29 +100,33 @@ def flush_logs() -> None:
         handler.flush()
 
 
-def _adder(static: Mapping[str, str]) -> Processor:
-    def add_static(_: object, __: str, event: MutableMapping[str, Any]) -> EventDict:
-        return {**static, **event}
+def _completed(static: Mapping[str, str], *, json: bool) -> Processor:
+    """All that a line has beside what it was given, in one step: lines are rare enough for each step to cost a cold cache.
 
-    return add_static
+    What a person looks for first comes first, the rest as it was given; what the line itself says goes before static fields and the
+    run's.
+    """
+
+    def complete(logger: Any, method: str, event: MutableMapping[str, Any]) -> EventDict:  # noqa: ANN401 - as structlog has it
+        record = event.get("_record")  # of a library's line
+        first = {"timestamp": _now_text(), "level": "error" if method == "exception" else method}
+        if json:
+            event = structlog.processors.format_exc_info(logger, method, event) if "exc_info" in event else event
+            first["message"] = event.pop("event")
+        run = run_at_hand()
+        of_run = {} if run is None else run_keys(run)
+        return {**first, **static, **of_run, **event, "logger": logger.name if record is None else record.name}
+
+    return complete
 
 
-def _renderers(*, json: bool, finish: Processor | None) -> list[Processor]:
-    finishing = [] if finish is None else [finish]
-    if not json:
-        return [*finishing, structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty())]
-    return [
-        structlog.processors.format_exc_info,
-        structlog.processors.EventRenamer("message"),
-        _in_reading_order,
-        *finishing,
-        _as_json_text,
-    ]
+def _now_text() -> str:
+    now = datetime.now(UTC)  # noqa: TID251 - a line's own time; nothing is decided by it
+    return now.isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
 
 
-def _in_reading_order(_: object, __: str, event: MutableMapping[str, Any]) -> EventDict:
-    """What a person looks for first comes first; the rest as it was given."""
-    return {name: event[name] for name in ("timestamp", "level", "message") if name in event} | dict(event)
+def _renderer(*, json: bool) -> Processor:
+    return _as_json_text if json else structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty())
 
 
 def _as_json(value: object) -> object:
@@ -237,10 +230,16 @@ class ApiCallMetrics:
             "dagy_aws_throttles_total", "Calls that AWS throttled.", ["operation"], registry=registry
         )
 
+        self._known: dict[tuple[str, str, str], tuple[Counter, Histogram]] = {}  # to look labels up is most of the work
+
     def record(self, *, service: str, operation: str, outcome: str, duration_s: float) -> None:
         """Count one call that ended; `outcome` THROTTLED counts as a throttle of the operation as well."""
-        self._calls.labels(service, operation, outcome).inc()
-        self._duration.labels(service, operation).observe(duration_s)
+        kind = (service, operation, outcome)
+        if kind not in self._known:
+            self._known[kind] = (self._calls.labels(*kind), self._duration.labels(service, operation))
+        calls, duration = self._known[kind]
+        calls.inc()
+        duration.observe(duration_s)
         if outcome == self.THROTTLED:
             self._throttles.labels(operation).inc()
 
