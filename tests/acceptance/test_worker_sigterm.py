@@ -45,6 +45,12 @@ def since(lines: list[dict[str, Any]], event_type: str) -> list[tuple[float, dic
     return [((time - times[at]).total_seconds(), line) for time, line in zip(times, lines, strict=True)][at:]
 
 
+def documented_timeline() -> list[tuple[str, str]]:
+    """(event_type, message) of each line of the page's timeline."""
+    section = DOCUMENT.read_text().partition("## SIGTERM")[2].partition("\n## ")[0]
+    return re.findall(r"^ *\d+\.\d\d  (\w+_?\w*) {2,}(.+)$", section, re.MULTILINE)
+
+
 async def test_a_worker_that_is_told_to_stop_drains_cancels_reports_and_exits(cloud: HeldCloud, tmp_path: Path) -> None:
     spot = {"ECS_CAPACITY_PROVIDER": "FARGATE_SPOT"}
     queued = await cloud.launch(tmp_path, flow_name="drained", environment=spot)
@@ -70,6 +76,7 @@ async def test_a_worker_that_is_told_to_stop_drains_cancels_reports_and_exits(cl
     assert told[4] == ("task_end", "long", "CANCELLED")
     assert told[5] == ("run_end", None, "FAILED")
     assert len(told) == 6
+    assert [(line["event_type"], line["message"]) for _, line in after] == documented_timeline()
     took = {line["event_type"]: seconds for seconds, line in after}
     assert 2 <= took["task_end"] < took["run_end"] < STOP_TIMEOUT_S
 
