@@ -43,7 +43,7 @@ if [ -n "$python" ]; then
     tar -C "$python" "${unwanted[@]/#/--exclude=}" --owner=0 --group=0 -cf "$work/python.tar" bin/python3.12 include lib
     buildah add --quiet "$container" "$work/python.tar" /usr/local >/dev/null
     run sh -c 'ldconfig && mkdir -p /usr/local/lib/python3.12/site-packages && ln -sf python3.12 /usr/local/bin/python3 &&
-        ln -sf python3 /usr/local/bin/python && PYTHONDONTWRITEBYTECODE=1 python3 -m ensurepip >/dev/null && ln -sf pip3 /usr/local/bin/pip'
+        ln -sf python3 /usr/local/bin/python && PYTHONDONTWRITEBYTECODE=1 PIP_ROOT_USER_ACTION=ignore python3 -m ensurepip >/dev/null && ln -sf pip3 /usr/local/bin/pip'
 else
     run sh -c 'ln -s /usr/bin/python3 /usr/local/bin/python && rm -f /usr/lib/python3.*/EXTERNALLY-MANAGED'
 fi
