@@ -23,6 +23,9 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
+_NO_PLAIN_FUNCTIONS = (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction)
+
+
 class FlowRunError(Permanent):
     """`run_local` ended in failure; the message names the task, and has its traceback. `outcome` has it in parts."""
 
@@ -156,6 +159,9 @@ def flow(
     """
 
     def decorate(decorated: Callable[P, R]) -> Flow[P, R]:
+        if any(kind(decorated) for kind in _NO_PLAIN_FUNCTIONS):
+            text = f"flow {decorated.__name__!r} is no plain function: its body only connects tasks, which may be async"
+            raise FlowBuildError(f"{text}; write def, and return what the tasks give", place_of_function(decorated))
         return Flow(
             decorated,
             name=name or decorated.__name__,

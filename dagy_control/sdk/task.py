@@ -10,6 +10,7 @@ from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar, Unpa
 from dagy_control.flow_engine.calls import Declared
 from dagy_control.model.flow_tasks import TaskSpec
 from dagy_control.sdk.building import Deferred, FlowBuild, FlowBuildError, TaskOutput, current_build, import_path_of
+from dagy_control.sdk.places import place_of_function
 from dagy_control.sdk.settings import TaskOptions, task_prototype
 
 P = ParamSpec("P")
@@ -65,7 +66,8 @@ class Task(Declared, Generic[P, R]):
         try:
             inspect.signature(self.function).bind(*args, **kwargs)
         except TypeError as error:
-            raise FlowBuildError(f"{where} is called wrongly: {error}") from error
+            hint = " (a method cannot be a task: write a function)" if str(error).endswith("'self'") else ""
+            raise FlowBuildError(f"{where} is called wrongly: {error}{hint}") from error
         spec = dataclasses.replace(
             self.prototype,
             key=key,
@@ -105,6 +107,9 @@ def task(
     prototype = task_prototype(options)
 
     def decorate(decorated: Callable[..., Any], /) -> Task[..., Any]:
+        if inspect.isgeneratorfunction(decorated) or inspect.isasyncgenfunction(decorated):
+            text = f"task {decorated.__name__!r} yields, but a task has one result; return a list"
+            raise FlowBuildError(text, place_of_function(decorated))
         return Task(decorated, dataclasses.replace(prototype, name=prototype.name or decorated.__name__))
 
     return cast("TaskDecorator", decorate) if function is None else decorate(function)

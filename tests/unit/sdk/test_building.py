@@ -126,6 +126,46 @@ def test_a_flow_that_cannot_be_stored_is_refused(name: str, says: str) -> None:
         getattr(misuse, name).build()
 
 
+def yields() -> Any:
+    yield 1
+
+
+async def awaits() -> None:
+    return None
+
+
+async def does_both() -> Any:
+    yield 1
+
+
+@pytest.mark.parametrize("function", [yields, awaits, does_both], ids=["yields", "awaits", "both"])
+def test_a_flow_that_is_no_plain_function_is_refused_where_it_is_defined(function: Callable[[], Any]) -> None:
+    line = function.__code__.co_firstlineno
+    with pytest.raises(FlowBuildError, match=rf"'{function.__name__}' is no plain function.*:{line}\)"):
+        flow(function)
+
+
+@pytest.mark.parametrize("function", [yields, does_both], ids=["yields", "both"])
+def test_a_task_that_yields_is_refused_where_it_is_defined(function: Callable[[], Any]) -> None:
+    line = function.__code__.co_firstlineno
+    with pytest.raises(FlowBuildError, match=rf"'{function.__name__}' yields, but a task has one result.*:{line}\)"):
+        task(retries=1)(function)
+
+
+def test_a_method_that_is_called_as_a_task_is_told_to_be_a_function() -> None:
+    class Shop:
+        @task
+        def sell(self) -> int:
+            return 1
+
+    @flow
+    def selling() -> int:
+        return Shop().sell()  # type: ignore[call-arg]  # this is what is refused
+
+    with pytest.raises(FlowBuildError, match="'self' \\(a method cannot be a task: write a function\\)"):
+        selling.build()
+
+
 def test_an_isolation_that_does_not_exist_is_refused_where_it_is_written() -> None:
     with pytest.raises(FlowBuildError, match="'process' or 'fresh' or 'thread', not 'container'"):
         task(isolation="container")
