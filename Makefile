@@ -63,7 +63,7 @@ test: setup       ## The tests, two files at a time
 	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 test-long: $(STAMP) ## Longer tests on real processes: workers killed at every phase, edits under load, planted secrets, stories
-	@$(BIN)/python -m pytest -m long
+	@$(BIN)/python -m pytest -m long --numprocesses 2 --dist loadfile
 
 storm: $(STAMP)   ## Kill two real daemons at random for a minute under a stream of launches
 	@$(BIN)/python -m pytest -m storm tests/acceptance
