@@ -1,7 +1,13 @@
 """The task metadata endpoint: how a container learns which task it is.
 
-Source: "Amazon ECS task metadata endpoint version 4": `${ECS_CONTAINER_METADATA_URI_V4}/task` answers JSON with `TaskARN`.
+Source: "Amazon ECS task metadata endpoint version 4 for tasks on Fargate": `${ECS_CONTAINER_METADATA_URI_V4}/task` answers JSON
+with `TaskARN`, and since when its images were pulled and until when: `PullStartedAt` and `PullStoppedAt`, RFC 3339.
 """
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
 
 import aiohttp
 
@@ -16,8 +22,24 @@ TRIES = 5
 _LOG = log(__name__)
 
 
-async def own_task_arn(metadata_uri: str, clock: Clock) -> str | None:
-    """The ARN of the task that this process runs in; None, with a warning in the log, when the endpoint does not tell it.
+@dataclass(frozen=True, slots=True)
+class OwnTask:
+    """The task that this process runs in. From the start of the pull of its images AWS bills it; None: not told."""
+
+    arn: str
+    pull_started_at: datetime | None = None
+    pull_stopped_at: datetime | None = None
+
+    @property
+    def pull_s(self) -> float | None:
+        """Seconds that the pull took."""
+        if self.pull_started_at is None or self.pull_stopped_at is None:
+            return None
+        return (self.pull_stopped_at - self.pull_started_at).total_seconds()
+
+
+async def own_task(metadata_uri: str, clock: Clock) -> OwnTask | None:
+    """The task that this process runs in; None, with a warning in the log, when the endpoint does not tell it.
 
     `metadata_uri` is the value of ECS_CONTAINER_METADATA_URI_V4. Asks up to five times: the endpoint may not answer at first.
     """
@@ -30,7 +52,7 @@ async def own_task_arn(metadata_uri: str, clock: Clock) -> str | None:
             return None
 
 
-async def _ask(session: aiohttp.ClientSession, url: str) -> str:
+async def _ask(session: aiohttp.ClientSession, url: str) -> OwnTask:
     try:
         async with session.get(url) as response:
             response.raise_for_status()
@@ -40,4 +62,13 @@ async def _ask(session: aiohttp.ClientSession, url: str) -> str:
     arn = document.get("TaskARN") if isinstance(document, dict) else None
     if not isinstance(arn, str) or not arn:
         raise Transient(f"{url} answers no TaskARN")
-    return arn
+    return OwnTask(arn, _moment(document, "PullStartedAt"), _moment(document, "PullStoppedAt"))
+
+
+def _moment(document: Mapping[str, Any], name: str) -> datetime | None:
+    """A time that the endpoint tells; None for one that is absent, has no offset or cannot be read: nothing depends on it."""
+    try:
+        moment = datetime.fromisoformat(str(document.get(name)))
+    except ValueError:
+        return None
+    return moment if moment.tzinfo is not None else None

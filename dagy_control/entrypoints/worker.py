@@ -10,7 +10,7 @@ from pathlib import Path
 
 import uvloop
 
-from dagy_control.adapters.metadata import own_task_arn
+from dagy_control.adapters.metadata import own_task
 from dagy_control.config import ConfigError, Settings, config_location, load_settings
 from dagy_control.config.catalogue import PREFIX
 from dagy_control.config.environment import BARE_NAMES, NOT_SETTINGS, STATE_TABLE_NAMES, variable_names
@@ -93,8 +93,8 @@ def process_age_s(proc: Path = Path("/proc")) -> float | None:
 async def _work(settings: Settings, run_id: str, attempt: int, redactor: Redactor, policy: WorkerPolicy) -> int:
     embedded = embedded_metrics(settings)
     async with open_ports(settings, embedded=embedded) as ports:
-        task_arn = await own_task_arn(os.environ.get("ECS_CONTAINER_METADATA_URI_V4", ""), ports.clock)
-        if task_arn is None:
+        task = await own_task(os.environ.get("ECS_CONTAINER_METADATA_URI_V4", ""), ports.clock)
+        if task is None:
             _log.error(
                 "the metadata endpoint does not say which task this is; nothing has run", event_type="claim_failed"
             )
@@ -114,9 +114,10 @@ async def _work(settings: Settings, run_id: str, attempt: int, redactor: Redacto
             policy,
             redactor=redactor,
             process_age_s=process_age_s(),
+            pull_s=task.pull_s,
         )
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, worker.request_shutdown)
-        code = await worker.run(run_id=run_id, attempt=attempt, task_arn=task_arn)
+        code = await worker.run(run_id=run_id, attempt=attempt, task_arn=task.arn)
         if embedded is not None:
             embedded.flush(alive=False)
         return code

@@ -8,6 +8,7 @@
 import asyncio
 import json
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -145,7 +146,13 @@ def _task_metadata(task: Task) -> dict[str, Any]:
         "Containers": [_container_metadata(task)],
         "LaunchType": "FARGATE",
         "AvailabilityZone": "us-east-1a",
+        **_times({"PullStartedAt": task.pull_started_at, "PullStoppedAt": task.pull_stopped_at}),
     }
+
+
+def _times(known: Mapping[str, datetime | None]) -> dict[str, str]:
+    """Times as the endpoint writes them; what has not happened yet is left out."""
+    return {name: at.isoformat().replace("+00:00", "Z") for name, at in known.items() if at is not None}
 
 
 def _container_metadata(task: Task) -> dict[str, Any]:

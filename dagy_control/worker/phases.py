@@ -11,13 +11,15 @@ _log = log("dagy.worker")
 class StartPhases:
     """Times the phases from the process's start to the first task; `first_task` logs them, once. Seconds.
 
-    `process_age_s`: how old the process is when this is made, if it is known: the phase `interpreter`.
+    `process_age_s`: how old the process is when this is made, if it is known: the phase `interpreter`. `pull_s`: what the pull of the
+    image took before that, as ECS tells; told too, and no part of the sum.
     """
 
-    def __init__(self, clock: Clock, process_age_s: float | None = None) -> None:
+    def __init__(self, clock: Clock, process_age_s: float | None = None, pull_s: float | None = None) -> None:
         self._clock = clock
         self._mark_s = clock.monotonic()
         self._seconds: dict[str, float] = {} if process_age_s is None else {"interpreter": process_age_s}
+        self._pull = {} if pull_s is None else {"pull_seconds": round(pull_s, 3)}
         self._told = False
 
     def over(self, phase: str) -> None:
@@ -36,6 +38,7 @@ class StartPhases:
         _log.info(
             f"first task after {seconds['first_task_seconds']:.2f} s",
             event_type="run_start_phases",
+            **self._pull,
             **seconds,
         )
 

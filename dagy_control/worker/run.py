@@ -50,7 +50,8 @@ _log = log("dagy.worker")
 class Worker:
     """Runs one attempt of one run. `run()` gives the process's exit code; `request_shutdown()` is what SIGTERM calls.
 
-    `redactor` hides values in what is logged and recorded; it learns the run's parameters. `process_age_s`: for the start's phases.
+    `redactor` hides values in what is logged and recorded; it learns the run's parameters. `process_age_s`, `pull_s`: for the
+    start's phases.
     """
 
     def __init__(
@@ -62,13 +63,14 @@ class Worker:
         *,
         redactor: Redactor | None = None,
         process_age_s: float | None = None,
+        pull_s: float | None = None,
     ) -> None:
         self._ports = ports
         self._writer = writer
         self._clock = clock
         self._policy = policy
         self._redactor = redactor or Redactor(())
-        self._phases = StartPhases(clock, process_age_s)
+        self._phases = StartPhases(clock, process_age_s, pull_s)
         self._started_s = clock.monotonic()
         self._runner: FlowRunner | None = None
         self._shutdown = asyncio.Event()

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 import pytest
 from aiohttp import web
 
-from dagy_control.adapters.metadata import TRIES, own_task_arn
+from dagy_control.adapters.metadata import TRIES, OwnTask, own_task
 from dagy_control.kernel.clock import SystemClock
 
 
@@ -47,7 +47,7 @@ GOOD = web.json_response({"TaskARN": "arn:aws:ecs:us-east-1:1:task/main/1"})
 
 async def test_the_arn_comes_from_the_endpoint() -> None:
     async with endpoint([GOOD]) as uri:
-        assert await own_task_arn(uri, NoWaitClock()) == "arn:aws:ecs:us-east-1:1:task/main/1"
+        assert await own_task(uri, NoWaitClock()) == OwnTask("arn:aws:ecs:us-east-1:1:task/main/1")
 
 
 @pytest.mark.parametrize(
@@ -58,18 +58,38 @@ async def test_the_arn_comes_from_the_endpoint() -> None:
 async def test_a_bad_first_answer_is_asked_again(first: web.Response) -> None:
     clock = NoWaitClock()
     async with endpoint([first, GOOD]) as uri:
-        assert await own_task_arn(uri, clock) == "arn:aws:ecs:us-east-1:1:task/main/1"
+        assert await own_task(uri, clock) == OwnTask("arn:aws:ecs:us-east-1:1:task/main/1")
     assert clock.sleeps == 1
 
 
 async def test_an_endpoint_that_never_tells_gives_none_after_a_bounded_number_of_tries() -> None:
     clock = NoWaitClock()
     async with endpoint([web.Response(status=404)]) as uri:
-        assert await own_task_arn(uri, clock) is None
+        assert await own_task(uri, clock) is None
     assert clock.sleeps == TRIES - 1
 
 
 async def test_an_endpoint_that_is_not_there_gives_none() -> None:
     async with endpoint([GOOD]) as uri:
         pass
-    assert await own_task_arn(uri, NoWaitClock()) is None
+    assert await own_task(uri, NoWaitClock()) is None
+
+
+@pytest.mark.parametrize(
+    ("started", "stopped", "seconds"),
+    [
+        ("2020-10-08T20:09:31.44527186Z", "2020-10-08T20:09:43.945271Z", 12.5),
+        (None, "2020-10-08T20:09:43Z", None),
+        ("2020-10-08T20:09:31", "2020-10-08T20:09:43", None),
+        ("soon", 7, None),
+    ],
+    ids=["nanoseconds", "no start", "no offset", "no times"],
+)
+async def test_the_seconds_of_the_pull_come_from_the_endpoint_if_it_tells_them(
+    started: str | None, stopped: object, seconds: float | None
+) -> None:
+    answer = {"TaskARN": "arn:aws:ecs:us-east-1:1:task/main/1", "PullStartedAt": started, "PullStoppedAt": stopped}
+    async with endpoint([web.json_response(answer)]) as uri:
+        task = await own_task(uri, NoWaitClock())
+    assert task is not None
+    assert task.pull_s == (None if seconds is None else pytest.approx(seconds, abs=1e-5))
