@@ -168,7 +168,7 @@ class Demo:
         async def at_work() -> Run | None:
             # Its rows and nothing else: on a busy machine it is over before one has looked round.
             rows = await self._world.ports.task_runs.of_run(victim)
-            return await self._look(victim) if any(row.status == "RUNNING" for row in rows) else None
+            return await self._world.run(victim) if any(row.status == "RUNNING" for row in rows) else None
 
         run = await self._world.until("the victim at work", at_work)
         await self._world.kill_worker(run.external_id or "")
@@ -328,10 +328,6 @@ class Demo:
         runs = [await self._world.run(run_id) for run_id in self._cast.everyone]
         self._view.show_runs(runs)
         return runs
-
-    async def _look(self, run_id: str) -> Run:
-        await self._watch()
-        return await self._world.run(run_id)
 
     def _row(self, claim: str, expected: str, seen: str, *, ok: bool) -> None:
         self._rows.append(Row(claim, expected, seen, ok))

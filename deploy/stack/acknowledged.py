@@ -6,8 +6,10 @@ from typing import cast
 from aws_cdk import Acknowledgment, CfnElement, Stack, Validations
 from constructs import Construct
 
+from dagy_control.model.tables import TABLES
 from deploy.stack.config import StackConfig
 from deploy.stack.iam import CODE, PREFIXES, PRIVATE_ECR
+from deploy.stack.tables import construct_name
 from deploy.stack.worker import PROFILES, family
 
 PACK = "AwsSolutions::AwsSolutions-"
@@ -45,6 +47,13 @@ def acknowledge(installation: Stack, config: StackConfig) -> None:
             "VPC7",
             "billed by the gigabyte, and of use to who reads them: the account's own choice",
         )
+    if not config.point_in_time_recovery:
+        for spec in TABLES:
+            _say(
+                _child(installation, construct_name(spec)),
+                "DDB3",
+                "the installation's own configuration switches backups off",
+            )
     for name, wildcards in _wildcards(installation, config):
         for pattern, reason in wildcards.items():
             _say(_child(installation, name), f"IAM5[Resource::{pattern}]", reason)

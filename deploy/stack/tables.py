@@ -26,10 +26,15 @@ def table_name(config: StackConfig, setting: str) -> str:
     return config.table_prefix + setting.upper()
 
 
+def construct_name(spec: TableSpec) -> str:
+    """`TaskRunsTable`: what the table is called within the stack. Another name would be another table."""
+    return "".join(word.capitalize() for word in spec.setting.split("_")) + "Table"
+
+
 def _table(stack: Stack, config: StackConfig, key: kms.IKey | None, spec: TableSpec) -> dynamodb.Table:
     table = dynamodb.Table(
         stack,
-        "".join(word.capitalize() for word in spec.setting.split("_")) + "Table",
+        construct_name(spec),
         table_name=table_name(config, spec.setting),
         partition_key=_key(spec.hash_key),
         sort_key=_key(spec.range_key) if spec.range_key is not None else None,

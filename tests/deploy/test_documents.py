@@ -28,7 +28,9 @@ def text_of(template: Template, document: str) -> str:
 
 def settings_of(template: Template) -> Settings:
     file = ConfigText("config.toml", text_of(template, "ConfigParameter").encode())
-    return load_with_sources(file, {}, {each.text: "resolved" for each in references_in(file, {})}).settings
+    return load_with_sources(
+        file, {}, {each.text: "what-the-secret-holds" for each in references_in(file, {})}
+    ).settings
 
 
 @pytest.mark.parametrize("name", ["example", "deployed", "existing"])
@@ -51,11 +53,8 @@ def test_the_program_takes_the_configuration_that_the_stack_writes(name: str, re
 
 def test_further_settings_of_the_installation_go_over_those_of_the_stack(existing: Template) -> None:
     settings = settings_of(existing)
-    assert (settings.launching.max_per_org, settings.launching.max_concurrent_tasks, settings.log_level) == (
-        5,
-        7,
-        "WARNING",
-    )
+    launching = settings.launching
+    assert (launching.max_per_org, launching.max_per_flow, settings.log_level) == (5, 2, "WARNING")
     assert (settings.orphans.dry_run, settings.environment, settings.tables.runs) == (
         False,
         "staging",

@@ -230,7 +230,10 @@ def test_an_existing_vpc_is_used_as_it_is(existing: Template) -> None:
     assert existing.of_type("AWS::EC2::VPC") == {}
     assert existing.of_type("AWS::EC2::Subnet") == {}
     service = existing.named("DaemonService", "AWS::ECS::Service")
-    assert service["NetworkConfiguration"]["AwsvpcConfiguration"]["Subnets"] == ["subnet-0a", "subnet-0b"]
+    assert service["NetworkConfiguration"]["AwsvpcConfiguration"]["Subnets"] == [
+        "subnet-0aaaaaaaaaaaaaaaa",
+        "subnet-0bbbbbbbbbbbbbbbb",
+    ]
 
 
 def test_alarms_watch_what_the_program_writes_and_tell_the_topic(example: Template) -> None:
