@@ -18,6 +18,7 @@ if missing; then
 fi
 
 # No network of its own for a container: the embedded cloud listens on loopback. cgroupfs and the file of events: no systemd needed.
+# Locks and state in this folder: by default all storages of a user share them, and the reset of one disturbs the others.
 cat >"$folder/containers.conf" <<CONF
 [containers]
 netns = "host"
@@ -26,6 +27,8 @@ default_ulimits = ["nofile=1024:4096", "nproc=4096:4096"]
 runtime = "runc"
 cgroup_manager = "cgroupfs"
 events_logger = "file"
+lock_type = "file"
+tmp_dir = "$folder/tmp"
 CONF
 cat >"$folder/storage.conf" <<CONF
 [storage]
