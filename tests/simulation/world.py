@@ -215,6 +215,7 @@ class World:
     async def _until_quiet(self) -> None:
         """Liveness: once faults cease, within a bound every run is terminal and nothing is left running or queued."""
         await asyncio.sleep(self.scenario.calm_from_s)  # noqa: TID251 - on the simulation's own loop
+        self.model.faults.clear()  # a lack of capacity that no launch has met yet is over too
         give_up_s = self.scenario.give_up_s or self.scenario.calm_from_s + played.QUIET_WITHIN_S
         while True:
             self.woken.set()  # what ECS has still to tell, it tells now
