@@ -78,7 +78,7 @@ TABLE_CALLS = ("GetItem", "PutItem", "UpdateItem", "Query", "Batch")
 OUTAGE_S = 4200.0
 """Longer than ECS remembers a stopped task, or keeps its token."""
 
-LEASE_S = 240.0
+LEASE_S = 120.0
 INTERVALS_S = {"launching": 30.0, "reconciling": 90.0, "events": 20.0, "orphans": 600.0}
 
 
