@@ -93,8 +93,8 @@ deploy-golden: $(STAMP) $(DEPLOY_STAMP) ## Write the golden templates anew; revi
 simulate: $(STAMP) ## Play SEEDS seeds of the simulation (default 200); from 150 on every cell of the matrix must be reached
 	@$(BIN)/python -m tests.simulation --seeds $(or $(SEEDS),200)
 
-simulate-crashes: $(STAMP) ## Crash at every port call of seven scenes: before it, after its effect, after its answer
-	@$(BIN)/python -m tests.simulation.crash_points
+simulate-crashes: $(STAMP) ## Crash at every port call of seven scenes, or at PLAYS of each: before it, after its effect, after its answer
+	@$(BIN)/python -m tests.simulation.crash_points $(if $(PLAYS),--plays $(PLAYS))
 
 simulate-long: $(STAMP) ## The same with a second crash a little later: some 20 minutes, or PLAYS=n of each scene
 	@$(BIN)/python -m tests.simulation.crash_points --pairs $(if $(PLAYS),--plays $(PLAYS))
