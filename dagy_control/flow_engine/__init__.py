@@ -1,5 +1,7 @@
-"""Runs a flow: which task is next (`graph`, pure), how an attempt is performed (`calls`), where (`processes`, `threads`).
+"""Runs a flow: which task is next (`graph`, pure), how an attempt is performed (`calls`), and where (`processes`, `threads`).
 
-May touch: child processes and threads of its own, `model`, `errors`. Must not: the network, files, the kernel, logging; what
+A child process performs further attempts only while it is clean: `leftovers` says whether it is.
+
+May touch: child processes and threads of its own, `model`, `errors`. Must not: the network, files (but /proc), the kernel, logging; what
 happens is told to a `Reporter`. This package imports nothing here: the process that forks the tasks must stay small.
 """
