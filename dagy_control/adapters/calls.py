@@ -120,7 +120,7 @@ CallNamer: TypeAlias = "Callable[[str], AbstractContextManager[None]]"
 
 
 class CallRecorder(Protocol):
-    """Who counts calls: `kernel.telemetry.ApiCallMetrics`, or nobody."""
+    """Who counts calls: `kernel.call_metrics.ApiCallMetrics`, or nobody."""
 
     def record(self, *, service: str, operation: str, outcome: str, duration_s: float) -> None:
         """One call that ended; `outcome` is ok, throttled, transient, conflict, gone, permanent, cancelled or bug."""

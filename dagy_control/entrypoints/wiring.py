@@ -21,11 +21,12 @@ from dagy_control.adapters.session import AwsClients
 from dagy_control.adapters.sqs_events import SqsTaskEvents
 from dagy_control.config import Settings
 from dagy_control.entrypoints.policies import client_policy, request_policy
+from dagy_control.kernel.call_metrics import ApiCallMetrics
 from dagy_control.kernel.clock import Clock, SystemClock
 from dagy_control.kernel.emf import EmbeddedMetrics
 from dagy_control.kernel.limiter import Limiter
 from dagy_control.kernel.record_writer import RecordWriter
-from dagy_control.kernel.telemetry import ApiCallMetrics, LimiterMetrics, RunEndMetrics
+from dagy_control.kernel.telemetry import LimiterMetrics, RunEndMetrics
 from dagy_control.model.runs import Run
 from dagy_control.requests.launch import Launcher, RequestPorts
 

@@ -2,10 +2,11 @@
 
 import logging
 import sys
+import time
 from collections.abc import Mapping, MutableMapping
 from contextlib import nullcontext, suppress
 from datetime import UTC, datetime
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 from json import JSONEncoder
 from types import MappingProxyType
 from typing import Any
@@ -121,8 +122,14 @@ def _completed(static: Mapping[str, str], *, json: bool) -> Processor:
 
 
 def _now_text() -> str:
-    now = datetime.now(UTC)  # noqa: TID251 - a line's own time; nothing is decided by it
-    return now.isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
+    now_us = time.time_ns() // 1000  # noqa: TID251 - a line's own time; nothing is decided by it
+    seconds, microseconds = divmod(now_us, 1_000_000)
+    return f"{_second_text(seconds)}.{microseconds:06}Z"
+
+
+@lru_cache(maxsize=1)
+def _second_text(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat().removesuffix("+00:00")
 
 
 def _renderer(*, json: bool) -> Processor:
@@ -204,44 +211,14 @@ class RunEndMetrics:
             ["status", "failure_class"],
             registry=registry,
         )
+        self._known: dict[tuple[str, str], Counter] = {}  # to look labels up is most of the work
 
     def record(self, run: Run) -> None:
         """One run, at its end."""
-        self._ended.labels(run.status, run.failure_class or "").inc()
-
-
-class ApiCallMetrics:
-    """Calls to AWS as they were made, each try counted. Label `outcome` is what the caller names it (ok, throttled, …)."""
-
-    THROTTLED = "throttled"
-
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self._calls = Counter(
-            "dagy_aws_calls_total", "Calls to AWS, by outcome.", ["service", "operation", "outcome"], registry=registry
-        )
-        self._duration = Histogram(
-            "dagy_aws_call_duration_seconds",
-            "How long a call to AWS took.",
-            ["service", "operation"],
-            registry=registry,
-            buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
-        )
-        self._throttles = Counter(
-            "dagy_aws_throttles_total", "Calls that AWS throttled.", ["operation"], registry=registry
-        )
-
-        self._known: dict[tuple[str, str, str], tuple[Counter, Histogram]] = {}  # to look labels up is most of the work
-
-    def record(self, *, service: str, operation: str, outcome: str, duration_s: float) -> None:
-        """Count one call that ended; `outcome` THROTTLED counts as a throttle of the operation as well."""
-        kind = (service, operation, outcome)
-        if kind not in self._known:
-            self._known[kind] = (self._calls.labels(*kind), self._duration.labels(service, operation))
-        calls, duration = self._known[kind]
-        calls.inc()
-        duration.observe(duration_s)
-        if outcome == self.THROTTLED:
-            self._throttles.labels(operation).inc()
+        end = (run.status, run.failure_class or "")
+        if end not in self._known:
+            self._known[end] = self._ended.labels(*end)
+        self._known[end].inc()
 
 
 class LimiterMetrics:

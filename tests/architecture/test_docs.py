@@ -34,7 +34,7 @@ BUDGETS = {
     Budget.NONE: "no",
 }
 EXPOSED = {"Counter": "_total", "Gauge": "", "Histogram": "", "Info": "_info"}
-"""prometheus_client's classes, and what each adds to a metric's name when it is exposed."""
+"""prometheus_client's classes, and what each adds to a metric's name when it is exposed. A `…MetricFamily` is the same, made when asked."""
 
 FENCED = re.compile(r"^```[a-z]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r"`([^`\n]+)`")
@@ -63,14 +63,17 @@ def declared_metrics() -> dict[str, tuple[str, str]]:
     found: dict[str, tuple[str, str]] = {}
     for path in PACKAGE.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
-            if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name) or node.func.id not in EXPOSED:
+            if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
                 continue
+            kind = node.func.id.removesuffix("MetricFamily")
             name = node.args[0] if node.args else None
-            if isinstance(name, ast.Constant) and isinstance(name.value, str) and name.value.startswith("dagy_"):
-                labels = ast.literal_eval(node.args[2]) if len(node.args) > 2 else []
-                labels = ["version"] if node.func.id == "Info" else labels
-                exposed = name.value.removesuffix("_total") + EXPOSED[node.func.id]
-                found[exposed] = (node.func.id.lower(), ", ".join(f"`{label}`" for label in labels))
+            if kind not in EXPOSED or not isinstance(name, ast.Constant) or not str(name.value).startswith("dagy_"):
+                continue
+            named = [each.value for each in node.keywords if each.arg == "labels"]
+            labels = [ast.literal_eval(each) for each in (*node.args[2:3], *named)]
+            exposed = str(name.value).removesuffix("_total") + EXPOSED[kind]
+            of_kind = ["version"] if kind == "Info" else [label for each in labels for label in each]
+            found[exposed] = (kind.lower(), ", ".join(f"`{label}`" for label in of_kind))
     return found
 
 

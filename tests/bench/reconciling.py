@@ -39,11 +39,12 @@ from dagy_control.events.decide import EventPolicy
 from dagy_control.events.effects import EventEffects
 from dagy_control.events.loop import EventLoop
 from dagy_control.events.metrics import EventMetrics
+from dagy_control.kernel.call_metrics import ApiCallMetrics
 from dagy_control.kernel.clock import SystemClock
 from dagy_control.kernel.drain import Drain
 from dagy_control.kernel.limiter import Limiter
 from dagy_control.kernel.record_writer import RecordWriter
-from dagy_control.kernel.telemetry import ApiCallMetrics, RunEndMetrics, configure_logging, set_log_level
+from dagy_control.kernel.telemetry import RunEndMetrics, configure_logging, set_log_level
 from dagy_control.kernel.ticker import Tick
 from dagy_control.model.runs import Run, RunStatus, active_keys
 from dagy_control.reconciling.decide import ReconcilePolicy

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
+from dagy_control.kernel.call_metrics import ApiCallMetrics
 from dagy_control.kernel.limiter import Bucket, Limiter
 from dagy_control.kernel.telemetry import (
-    ApiCallMetrics,
     LimiterMetrics,
     LoopMetrics,
     configure_logging,
@@ -136,17 +136,6 @@ def test_every_metric_has_the_name_that_dashboards_and_alerts_use() -> None:
         "python_info",
     }
     assert b"dagy_loop_ticks_total" in generate_latest(registry)
-
-
-def test_a_throttled_call_counts_as_a_call_and_as_a_throttle() -> None:
-    registry = CollectorRegistry()
-    metrics = ApiCallMetrics(registry)
-    metrics.record(service="ecs", operation="RunTask", outcome="ok", duration_s=0.1)
-    metrics.record(service="ecs", operation="RunTask", outcome="throttled", duration_s=0.1)
-    labels = {"service": "ecs", "operation": "RunTask"}
-    assert registry.get_sample_value("dagy_aws_calls_total", {**labels, "outcome": "throttled"}) == 1
-    assert registry.get_sample_value("dagy_aws_call_duration_seconds_count", labels) == 2
-    assert registry.get_sample_value("dagy_aws_throttles_total", {"operation": "RunTask"}) == 1
 
 
 def test_the_limiters_gauges_are_read_when_asked() -> None:
