@@ -13,7 +13,7 @@ from rich.text import Text
 
 from dagy_control.model.runs import Run, RunStatus
 from dagy_control.model.stop_kinds import remedy_of
-from dagy_control.model.task_runs import TaskRun
+from dagy_control.model.task_runs import TaskRun, cut_off
 from dagy_control.requests.orders import LaunchOrder, differences
 
 STATUS_COLOURS = {
@@ -138,14 +138,9 @@ def _tasks(run: Run, task_runs: Sequence[TaskRun]) -> Table:
 
 def _why(run: Run, task: TaskRun) -> str:
     """A task's error, and where its traceback lies."""
-    cut_off = "no end on record: its worker ended first" if _cut_off(run, task) else ""
+    ended_first = "no end on record: its worker ended first" if cut_off(task, run) else ""
     trace = f"trace: {task.trace_uri}" if task.trace_uri else ""
-    return "\n".join(filter(None, (task.error_message or cut_off, trace)))
-
-
-def _cut_off(run: Run, task: TaskRun) -> bool:
-    """A task still RUNNING on record though its attempt of the run is over: a killed worker writes nothing more."""
-    return task.status == "RUNNING" and (run.status.is_terminal or task.run_attempt < run.attempt)
+    return "\n".join(filter(None, (task.error_message or ended_first, trace)))
 
 
 def _time(at: datetime | None) -> str:

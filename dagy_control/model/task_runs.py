@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from datetime import datetime
 
+from dagy_control.model.flow_tasks import TaskState
+from dagy_control.model.runs import Run
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskRun:
@@ -30,3 +33,9 @@ class TaskRun:
 def task_run_id(run_attempt: int, task_key: str) -> str:
     """The sort key of a task's row."""
     return f"{run_attempt:04d}#{task_key}"
+
+
+def cut_off(row: TaskRun, run: Run) -> bool:
+    """Still under way on record though its attempt of the run is over: a worker that is killed writes nothing more."""
+    under_way = row.status in {TaskState.PENDING, TaskState.RUNNING}
+    return under_way and (run.status.is_terminal or row.run_attempt < run.attempt)

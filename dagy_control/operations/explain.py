@@ -9,7 +9,7 @@ from typing import Any
 
 from dagy_control.model.runs import Run, RunStatus
 from dagy_control.model.stop_kinds import remedy_of
-from dagy_control.model.task_runs import TaskRun
+from dagy_control.model.task_runs import TaskRun, cut_off
 
 TASKS_TOLD_MAX = 50
 """Tasks that are told one by one: those that went wrong first. The others are counted."""
@@ -53,7 +53,7 @@ class Explanation:
 
 def explain(run: Run, tasks: Sequence[TaskRun]) -> Explanation:
     """The story of one run. `tasks`: every row of DAGY_TASK_RUNS that it has."""
-    moments = [*_request(run), *_marks(run), *_steps(run), *_ecs(run), *_tasks(tasks)]
+    moments = [*_request(run), *_marks(run), *_steps(run), *_ecs(run), *_tasks(run, tasks)]
     tellers = list(Teller)
     return Explanation(
         run_id=run.run_id,
@@ -217,7 +217,7 @@ def _stop_words(evidence: Mapping[str, Any]) -> str:
     return "; ".join(words)
 
 
-def _tasks(rows: Sequence[TaskRun]) -> Iterator[Moment]:
+def _tasks(run: Run, rows: Sequence[TaskRun]) -> Iterator[Moment]:
     """The flow's tasks: those that went wrong one by one, then as many of the others as there is room for."""
     by_need = sorted(rows, key=lambda row: row.status == "SUCCEEDED")
     for row in by_need[:TASKS_TOLD_MAX]:
@@ -227,7 +227,8 @@ def _tasks(rows: Sequence[TaskRun]) -> Iterator[Moment]:
         took = "" if row.duration_seconds is None else f" in {row.duration_seconds:.2f} s"
         tries = "" if row.attempts == 1 else f", try {row.attempts}"
         peak = "" if row.peak_memory_mb is None else f", at most {row.peak_memory_mb:.0f} MiB"
-        why = f": {row.error_type or 'error'}: {row.error_message}" if row.error_message else ""
+        ended_first = ", no end on record: its worker ended first" if cut_off(row, run) else ""
+        why = f": {row.error_type or 'error'}: {row.error_message}" if row.error_message else ended_first
         yield Moment(
             at=at,
             attempt=row.run_attempt,

@@ -153,6 +153,16 @@ def test_tasks_are_told_and_of_very_many_those_that_went_wrong() -> None:
     assert f"and {10_000 - TASKS_TOLD_MAX} further tasks: {10_000 - TASKS_TOLD_MAX} SUCCEEDED" in told
 
 
+def test_a_task_that_a_killed_worker_left_running_is_told_as_such_once_its_attempt_is_over() -> None:
+    left = [a_task(1, "RUNNING", completed_at=None, duration_seconds=None, started_at=NOW)]
+    still = a_run(RunStatus.RUNNING, started_at=NOW)
+    retried = a_run(RunStatus.RUNNING, started_at=NOW, attempt=2)
+    assert "task t1 RUNNING" in texts(explain(still, left), Teller.WORKER)
+    told = "task t1 RUNNING, no end on record: its worker ended first"
+    assert told in texts(explain(retried, left), Teller.WORKER)
+    assert told in texts(explain(a_run(RunStatus.FAILED), left), Teller.WORKER)
+
+
 def test_a_record_from_before_evidence_was_kept_tells_what_it_has() -> None:
     old = a_run(RunStatus.FAILED, evidence={"stopped_at": "yesterday", "created_at": "2025-01-01T00:00:00"})
     assert texts(explain(old, ()), Teller.ECS) == []
