@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 
 from dagy_control.errors import DagyError
 from dagy_control.flow_engine.attempts import Listener
-from dagy_control.flow_engine.calls import Call
+from dagy_control.flow_engine.calls import Call, CallEnd
 from dagy_control.flow_engine.child_attempts import MEBIBYTE, READ_BYTES, Child, ProcessAttempt
 from dagy_control.flow_engine.deaths import explain_status
 from dagy_control.flow_engine.graph import TaskError
@@ -119,13 +119,17 @@ class ProcessHost:
             "preload": self._preload,
             "sys_path": self._sys_path,
         }
-        with theirs:
-            self._zygote = subprocess.Popen(  # noqa: S603 - our own interpreter and program
-                [sys.executable, "-c", _BOOT, json.dumps(options)],
-                stdin=subprocess.DEVNULL,
-                pass_fds=[theirs.fileno()],
-                start_new_session=True,  # a terminal's Ctrl-C, or a signal to the worker's group, is the worker's to judge
-            )
+        try:
+            with theirs:
+                self._zygote = subprocess.Popen(  # noqa: S603 - our own interpreter and program
+                    [sys.executable, "-c", _BOOT, json.dumps(options)],
+                    stdin=subprocess.DEVNULL,
+                    pass_fds=[theirs.fileno()],
+                    start_new_session=True,  # a terminal's Ctrl-C, or a signal to the worker's group, is the worker's to judge
+                )
+        except OSError:
+            ours.close()
+            raise
         ours.setblocking(False)  # noqa: FBT003 - the socket's own signature
         self._control, self._inbox, self._outbox = ours, bytearray(), deque()
         self._loop.add_reader(ours, self._read)
@@ -156,10 +160,16 @@ class ProcessHost:
                     functools.partial(self._explain, value, peak_memory_mb, for_memory=for_memory), peak_memory_mb
                 )
                 if untaken is not None:
-                    self._fork(self._attempts_max).perform(untaken)
+                    self._pass_on(untaken)
             elif operation == Operation.FORK_FAILED:
-                error = TaskError("ForkFailed", f"no process could be made for the task: {os.strerror(value)}")
-                self._gone(number).died(functools.partial(_just, error), None)
+                self._gone(number).died(functools.partial(_fork_failed, os.strerror(value)), None)
+
+    def _pass_on(self, untaken: ProcessAttempt) -> None:
+        """To a new child. Nobody above this callback would hear of an error: it is the attempt's end."""
+        try:
+            self._fork(self._attempts_max).perform(untaken)
+        except OSError as error:
+            untaken.settle(CallEnd(error=_fork_failed(str(error))), None)
 
     def _gone(self, number: int) -> Child:
         child = self._children.pop(number)
@@ -182,7 +192,12 @@ class ProcessHost:
         if was_ready or self._preload:
             if not was_ready:
                 self._preload = []  # one of the modules ended it; the child that needs that module will report it
-            self._open()
+            try:
+                self._open()
+            except OSError as error:  # what takes the zygote, as a lack of memory, may refuse the next one too
+                self.failure = DagyError(
+                    f"the process that forks the tasks ended, and no other can be started: {error}"
+                )
         else:
             self.failure = DagyError(
                 f"the process that forks the tasks does not start (status {status}); see standard error"
@@ -190,6 +205,8 @@ class ProcessHost:
         self._on_change()
 
     def _hang_up(self) -> None:
+        if self._control.fileno() < 0:
+            return
         self._patience.cancel()
         self._loop.remove_reader(self._control)
         self._loop.remove_writer(self._control)
@@ -230,3 +247,7 @@ class ProcessHost:
 
 def _just(error: TaskError) -> TaskError:
     return error
+
+
+def _fork_failed(why: str) -> TaskError:
+    return TaskError("ForkFailed", f"no process could be made for the task: {why}")

@@ -1,5 +1,6 @@
 """What children inherit, and what becomes of them when a process around them dies."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -8,11 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from dagy_control.errors import DagyError
 from dagy_control.flow_engine.deaths import explain_status
 from dagy_control.flow_engine.execution import EngineOptions
 from dagy_control.model.flows import TaskState
 from dagy_control.model.runs import FailureClass, ResultStatus
 from tests.flows.running import Run, a_flow, a_task, is_gone, pid_in, until
+from tests.unit.flow_engine.test_reuse import while_it_runs
 
 ROOT = str(Path(__file__).parents[3])
 
@@ -59,6 +62,11 @@ def test_what_a_task_prints_goes_to_standard_error_and_leaves_the_json_log_alone
     assert err == "to standard output\nto standard error\n"
 
 
+def parent_of(pid: int) -> int:
+    """The process that forked it."""
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
 async def test_nothing_survives_a_killed_worker(tmp_path: Path) -> None:
     worker = a_worker(tmp_path, "hang_with_a_grandchild", str(tmp_path))
     try:
@@ -78,6 +86,23 @@ async def test_a_child_dies_with_its_zygote_and_the_next_attempt_gets_a_new_one(
     assert "the process that forks the tasks ended" in str(run.reporter.changes[1].error_message)
     pid = await pid_in(tmp_path / "pid")
     await until(lambda: is_gone(pid))
+
+
+async def test_a_zygote_that_cannot_be_started_again_ends_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Run(a_flow(a_task("only", "hang", str(tmp_path), "pid")))
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+    async def beside() -> None:
+        zygote = parent_of(await pid_in(tmp_path / "pid"))
+        monkeypatch.setattr("dagy_control.flow_engine.processes.subprocess.Popen", refuse)
+        os.kill(zygote, signal.SIGKILL)
+
+    with pytest.raises(DagyError, match=r"no other can be started.*Cannot allocate memory"):
+        await while_it_runs(run, beside)
 
 
 async def test_a_module_that_ends_the_zygote_fails_only_its_own_task() -> None:

@@ -1,10 +1,12 @@
 """Child processes that take one attempt after the other: which of them do, and that one attempt never hurts another."""
 
 import asyncio
+import errno
 import functools
 import os
 import random
 import signal
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
@@ -224,6 +226,41 @@ async def test_an_idle_process_that_is_killed_costs_no_task_and_answers_for_its_
     assert run.reporter.last("next").state is TaskState.SUCCEEDED
     assert run.reporter.states("next") == [TaskState.RUNNING, TaskState.SUCCEEDED], "its attempt was not used up"
     assert "it was not the kernel for lack of memory" in str(run.reporter.last("killed").error_message)
+
+
+async def test_a_call_that_its_dead_process_has_not_read_fails_if_no_other_can_be_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = str(tmp_path)
+    run = Run(
+        a_flow(
+            a_task("warm", "write_pid", folder, "pid"),
+            a_task("waiter", "wait_for", folder, "go", isolation=Isolation.THREAD),
+            a_task("next", PID),
+            a_task("after", PID),
+            max_concurrency=1,
+        ),
+        options=EngineOptions(stop_grace_s=0.3),
+    )
+    make = socket.socketpair
+
+    def refuse_once() -> tuple[socket.socket, socket.socket]:
+        monkeypatch.setattr(socket, "socketpair", make)
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    async def beside() -> None:
+        pid = await pid_in(tmp_path / "pid")
+        await until(lambda: run.reporter.states("waiter") == [TaskState.RUNNING])
+        os.kill(pid, signal.SIGSTOP)
+        (tmp_path / "go").touch()
+        await until(lambda: run.reporter.states("next") == [TaskState.RUNNING])
+        monkeypatch.setattr(socket, "socketpair", refuse_once)
+        os.kill(pid, signal.SIGKILL)
+
+    await while_it_runs(run, beside)
+    assert run.reporter.last("next").error_type == "ForkFailed"
+    assert "Too many open files" in str(run.reporter.last("next").error_message)
+    assert run.reporter.last("after").state is TaskState.SUCCEEDED
 
 
 async def test_a_shutdown_ends_used_and_idle_processes(tmp_path: Path) -> None:
