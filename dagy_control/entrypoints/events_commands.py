@@ -11,6 +11,7 @@ from dagy_control.adapters.sqs_events import SqsTaskEvents
 from dagy_control.entrypoints.command import ConfigOption, JsonOption, console, with_ports
 from dagy_control.entrypoints.wiring import Ports
 from dagy_control.errors import Permanent
+from dagy_control.events.telling import without_values
 from dagy_control.model.events import ReceivedEvent
 from dagy_control.model.tasks import TaskIdentity, short_id
 
@@ -91,7 +92,7 @@ def _document(event: ReceivedEvent) -> dict[str, Any]:
         "task_arn": task.arn if task else None,
         "last_status": task.last_status if task else None,
         "problem": event.problem or None,
-        "body": event.body,
+        "body": without_values(event.body),
     }
 
 
@@ -101,7 +102,7 @@ def _table(found: Sequence[ReceivedEvent]) -> Table:
         shown = _document(event)
         what = shown["problem"] or shown["last_status"] or ""
         if event.task is None:
-            what = f"{what}: {event.body[:BODY_SHOWN_CHARACTERS]}"
+            what = f"{what}: {shown['body'][:BODY_SHOWN_CHARACTERS]}"
         task = short_id(event.task.arn) if event.task else ""
         table.add_row(
             event.message_id, shown["sent_at"] or "", str(event.receive_count), task, shown["run_id"] or "", what

@@ -17,6 +17,7 @@ from dagy_control.events.decide import (
     overtaken,
     read_event,
 )
+from dagy_control.events.telling import without_values
 from dagy_control.kernel.about import about
 from dagy_control.kernel.bounded import run_bounded
 from dagy_control.kernel.clock import Clock
@@ -133,17 +134,14 @@ class EventEffects:
         return Handled(Reading.SET_ASIDE)
 
     async def _set_aside(self, event: ReceivedEvent, why: str) -> None:
-        """To the dead-letter queue; without one the log is the only place left, so the message goes there whole."""
+        """To the dead-letter queue; without one the log is the only place left: what may be told of the message goes there."""
+        told = {**_told(event), "why": why}
         if self._dead_letters is not None:
             await self._dead_letters.send(event.body)
-        _log.error(
-            "event set aside",
-            event_type="EVENT_SET_ASIDE",
-            **_told(event),
-            why=why,
-            to="log" if self._dead_letters is None else "dead-letter queue",
-            body=event.body,
-        )
+            told["to"] = "dead-letter queue"
+        else:
+            told |= {"to": "log", "body": without_values(event.body)}
+        _log.error("event set aside", event_type="EVENT_SET_ASIDE", **told)
 
     async def _postpone(self, delays_s: dict[str, int]) -> None:
         try:

@@ -117,16 +117,20 @@ async def test_dead_letters_are_shown_left_there_and_put_back(world: DemoWorld) 
     sqs, calls = world.ports.clients.sqs, world.ports.calls
     dead_url = await ensure_queue(sqs, calls, "dead-letters")
     dead = SqsTaskEvents(sqs, calls, queue_url=dead_url)
-    await dead.send("hello")
+    whole = '{"environment": [{"name": "DB_PASSWORD", "value": "canary-db"}]}'
+    await dead.send(whole)
     there = {"DAGY_EVENTS__DEAD_LETTER_QUEUE_URL": dead_url}
+    shown = '{"environment": [{"name": "DB_PASSWORD", "value": "[redacted]"}]}'
     for _ in range(2):
         code, out, err = await command("events", "dead-letters", "--json", **there)
-        assert (code, [each["body"] for each in json.loads(out)]) == (0, ["hello"]), err
+        assert (code, [each["body"] for each in json.loads(out)]) == (0, [shown]), err
+    code, out, err = await command("events", "dead-letters", **there)
+    assert (code, "canary" in out) == (0, False), err
     code, out, err = await command("events", "dead-letters", "--redrive", **there)
     assert (code, "1 messages put back" in out) == (0, True), err
     assert await dead.count() == 0
     live = world.ports.events(str(world.ports.settings.events.queue_url))
-    assert "hello" in [event.body for event in await live.receive(wait_s=5)]
+    assert whole in [event.body for event in await live.receive(wait_s=5)]
 
 
 async def test_dead_letters_without_a_queue_for_them_are_refused_by_the_settings_name(world: DemoWorld) -> None:

@@ -1,6 +1,7 @@
 """The event consumer over stateful fakes: durable before deleted, duplicates, races."""
 
 import asyncio
+import json
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -312,6 +313,26 @@ async def test_without_a_dead_letter_queue_a_poison_message_is_logged_whole(caps
     assert world.metric("dagy_events_total", result="set_aside") == 1
     await world.counting.tick(tick_at(world.clock))
     assert world.metric("dagy_events_dead_letters") == 0
+
+
+@pytest.mark.parametrize("with_dead_letters", [True, False], ids=["a queue for it", "the log only"])
+async def test_no_log_tells_the_environment_of_a_message_that_is_set_aside(
+    with_dead_letters: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    variable = {"name": "DB_PASSWORD", "value": "canary-db"}
+    event = {"detail": {"group": "g", "overrides": {"containerOverrides": [{"environment": [variable]}]}}}
+    world = World(running(), with_dead_letters=with_dead_letters)
+    world.queue.put(stopped(world.run), body=json.dumps(event))
+    world.queue.put(None, problem="no task event", body=json.dumps({"Message": json.dumps(event)}))
+    for _ in range(5):
+        world.runs.next_error("get", Permanent("AccessDenied"))
+        await world.tick()
+        world.queue.redeliver()
+    said = capsys.readouterr().out
+    assert said.count("EVENT_SET_ASIDE") == (2 if with_dead_letters else 1)
+    assert "canary-db" not in said
+    assert ("DB_PASSWORD" in said) is not with_dead_letters, "what has a queue needs no log"
+    assert [event.body for event in world.dead.visible].count(json.dumps(event)) == with_dead_letters
 
 
 async def test_a_message_that_cannot_be_set_aside_is_not_lost() -> None:
