@@ -56,9 +56,9 @@ def configure_logging(
     """Send every log line of the process, the libraries' too, to standard output in one format. Idempotent.
 
     Each line is one JSON object: `timestamp` (ISO 8601, UTC), `level`, `logger`, `message`, the fields given with the call
-    (`event_type` where there is one), the keys of the run at hand (`about`), `exception` (the traceback, one string) and the
-    `static` fields. `json=False` is for a person at a terminal. `level`: a name that the standard library knows; ValueError for
-    any other. `finish` is given each line whole, the traceback in it, before it is rendered.
+    (`event_type` where there is one), the keys of the run at hand (`about`), `exception` (the traceback, one string, without the
+    values of variables) and the `static` fields. `json=False` is for a person at a terminal. `level`: a name that the standard
+    library knows; ValueError for any other. `finish` is given each line whole, the traceback in it, before it is rendered.
     """
     own: list[Processor] = [structlog.contextvars.merge_contextvars, _completed(static, json=json)]
     rendering = [*([] if finish is None else [finish]), _renderer(json=json)]
@@ -111,8 +111,8 @@ def _completed(static: Mapping[str, str], *, json: bool) -> Processor:
     def complete(logger: Any, method: str, event: MutableMapping[str, Any]) -> EventDict:  # noqa: ANN401 - as structlog has it
         record = event.get("_record")  # of a library's line
         first = {"timestamp": _now_text(), "level": "error" if method == "exception" else method}
+        event = structlog.processors.format_exc_info(logger, method, event) if "exc_info" in event else event
         if json:
-            event = structlog.processors.format_exc_info(logger, method, event) if "exc_info" in event else event
             first["message"] = event.pop("event")
         run = run_at_hand()
         of_run = {} if run is None else run_keys(run)
@@ -133,7 +133,10 @@ def _second_text(seconds: int) -> str:
 
 
 def _renderer(*, json: bool) -> Processor:
-    return _as_json_text if json else structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty())
+    if json:
+        return _as_json_text
+    plain = structlog.dev.plain_traceback  # the default one, rich's, shows the values of local variables
+    return structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty(), exception_formatter=plain)
 
 
 def _as_json(value: object) -> object:

@@ -63,8 +63,6 @@ class Redactor:
         """A processor of structlog: redacts and bounds every text of a line."""
         room = LINE_MAX_CHARACTERS
         for name, value in event.items():
-            if name == "exc_info":  # not text yet: on a terminal the renderer itself makes a traceback of it
-                continue
             if self.covers(name):
                 event[name] = REDACTED
                 continue

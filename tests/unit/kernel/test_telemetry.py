@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
+from structlog.typing import EventDict
 
 from dagy_control.kernel.call_metrics import ApiCallMetrics
 from dagy_control.kernel.limiter import Bucket, Limiter
@@ -55,6 +56,32 @@ def test_an_exception_is_one_field_of_its_line(capsys: pytest.CaptureFixture[str
     assert line["level"] == "error"
     assert line["exception"].startswith("Traceback")
     assert line["exception"].endswith("ValueError: broken")
+
+
+@pytest.mark.parametrize("json", [True, False], ids=["json", "console"])
+@pytest.mark.parametrize("whose", ["ours", "a library's"])
+def test_a_traceback_tells_no_values_of_variables_and_is_finished_too(
+    json: bool, whose: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def finish(_: object, __: str, event: EventDict) -> EventDict:
+        return {name: str(value).replace("hunter22", "[redacted]") for name, value in event.items()}
+
+    def sign_in(token: str) -> None:
+        raise LookupError("no such customer: hunter" + str(len(token)))
+
+    configure_logging(level="INFO", json=json, finish=finish)
+    try:
+        sign_in("canary-0123456789-abcd")
+    except LookupError as error:
+        if whose == "ours":
+            log("x").error("It failed", exc_info=error)
+        else:
+            logging.getLogger("some.library").exception("It failed")
+    said = capsys.readouterr().out
+    assert "Traceback (most recent call last)" in said
+    assert "LookupError: no such customer: [redacted]" in said
+    assert "token = " not in said
+    assert "canary-0123456789-abcd'" not in said
 
 
 def test_lines_of_libraries_come_in_the_same_shape(capsys: pytest.CaptureFixture[str]) -> None:

@@ -72,15 +72,17 @@ def test_a_traceback_is_in_the_line_and_redacted(capsys: pytest.CaptureFixture[s
     assert "[redacted db_password]" in line
 
 
-def test_on_a_terminal_a_traceback_is_shown_too(capsys: pytest.CaptureFixture[str]) -> None:
-    configure_logging(level="DEBUG", json=False, finish=Redactor(PATTERNS).process)
+def test_on_a_terminal_a_traceback_is_shown_too_and_redacted(capsys: pytest.CaptureFixture[str]) -> None:
+    redactor = Redactor(PATTERNS)
+    redactor.learn({"db_password": "hunter22"})
+    configure_logging(level="DEBUG", json=False, finish=redactor.process)
     error: LookupError
     try:
-        raise LookupError("no such customer")
+        raise LookupError("no such customer: hunter22")
     except LookupError as raised:
         error = raised
     log("test").error("failed", exc_info=(LookupError, error, error.__traceback__))
-    assert "LookupError: no such customer" in capsys.readouterr().out
+    assert "LookupError: no such customer: [redacted db_password]" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
