@@ -154,17 +154,17 @@ class Ticker:
         self._woken.set()
 
     def trigger(self) -> None:
-        """Tick now, or right after the tick under way, even while paused. Several triggers before that tick are one."""
+        """Tick now, or right after the tick under way; while paused, as soon as it goes on. Several before that tick are one."""
         self._triggered = True
         self._woken.set()
 
     def pause(self) -> None:
-        """Start no tick by time until `resume`. A tick under way goes on."""
+        """Start no tick until `resume`. A tick under way goes on."""
         self._paused = True
         self._metrics.enabled.labels(self.name).set(0)
 
     def resume(self) -> None:
-        """Tick by time again; at once if a tick is overdue."""
+        """Tick again; at once if a tick is overdue."""
         self._paused = False
         self._metrics.enabled.labels(self.name).set(1)
         self._woken.set()
@@ -225,7 +225,7 @@ class Ticker:
 
     async def _until_due(self, origin: float, wait_s: float | None) -> None:
         """Wait until `wait_s` (None: the interval of the policy as it is by then) after `origin`, or until triggered."""
-        while not self._triggered:
+        while self._paused or not self._triggered:
             self._woken.clear()
             left_s = origin + (self._interval_s() if wait_s is None else wait_s) - self._clock.monotonic()
             if self._paused:

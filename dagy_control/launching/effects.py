@@ -32,12 +32,21 @@ SPARE_PLACE_S = 0.1
 """For so long a place in the budget that a lost claim has left unused may go to another run: later it would exceed the bucket."""
 
 
+GIVEN_BACK = frozenset({"waiting", *(kind.value for kind in LaunchFailureKind)})
+"""Results after which a run is in the queue again, or over: it takes nobody's place."""
+
+
 @dataclass(frozen=True, slots=True)
 class Launched:
     """What became of one run in a tick: `result` is one of the words of `metrics.RESULTS`."""
 
     result: str
     run_id: str
+
+
+def _may_run(outcome: Outcome[ActiveRun, Launched]) -> bool:
+    """Whether a run that was taken up counts among the active ones until these are counted again: also when no reply came."""
+    return outcome.value is None or outcome.value.result not in GIVEN_BACK
 
 
 class LaunchingEffects:
@@ -127,9 +136,7 @@ class LaunchingEffects:
         )
         taken_up = frozenset(run.run_id for run in plan.launch)
         self._sample.discard(taken_up)
-        self._census.add(
-            each.item for each in outcomes if each.item.run_id in taken_up
-        )  # also without a reply: it may run
+        self._census.add(each.item for each in outcomes if each.item.run_id in taken_up and _may_run(each))
         return outcomes
 
     async def _launch(self, run_id: str, policy: LaunchPolicy, tick: Tick) -> str:

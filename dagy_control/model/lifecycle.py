@@ -47,6 +47,9 @@ _FORGET_ATTEMPT: dict[str, Any] = dict.fromkeys(
 )
 """What a new try or attempt starts without: the old task, its worker's claim and result, and the old launch."""
 
+_THE_DAEMONS = frozenset({FailureClass.SHUTDOWN, FailureClass.OUT_OF_MEMORY})
+"""Failures that a worker reports and does not judge: what comes of them is told by ECS, or by the daemon's configuration."""
+
 
 def _change(
     run: ActiveRun, *, now: datetime, by: str, why: str, to: RunStatus | None = None, **values: object
@@ -230,8 +233,8 @@ def commit_result(
 ) -> RunChange | Refused:
     """The worker's last act: its result, and the terminal status too when nothing can change it any more.
 
-    A cancel recorded before makes it CANCELLED. A SHUTDOWN, or a failure that will be retried, leaves the run RUNNING: the
-    first waits for ECS to tell why, the second for the task's end.
+    A cancel recorded before makes it CANCELLED. Three leave the run RUNNING: a SHUTDOWN, which waits for ECS to tell why; a failure
+    that will be retried, which waits for the task's end; and OUT_OF_MEMORY, as only the daemon knows whether a larger size is next.
     """
     if run.status is not RunStatus.RUNNING or run.attempt != result.attempt or run.external_id != task_arn:
         return Refused(
@@ -252,7 +255,7 @@ def commit_result(
     if result.status is ResultStatus.SUCCEEDED:
         return _change(run, now=now, by="worker", why="the flow succeeded", to=RunStatus.SUCCEEDED, **values)
     failure_class = result.failure_class or FailureClass.USER_ERROR
-    if failure_class is FailureClass.SHUTDOWN or next_budget(run, failure_class, policy) is not Budget.NONE:
+    if failure_class in _THE_DAEMONS or next_budget(run, failure_class, policy) is not Budget.NONE:
         return _change(run, now=now, by="worker", why="", **values)
     return _failed(run, failure_class, result.message[:2000], now=now, by="worker", **values)
 

@@ -35,6 +35,9 @@ from dagy_control.reconciling.sightings import MissingSightings
 
 BY = "reconciling"
 WRITES_IN_FLIGHT = 16
+NAMED_MAX = 10
+"""Runs that a warning names; the others are counted."""
+
 _log = log("dagy.reconciling")
 
 
@@ -122,6 +125,15 @@ class ReconcilingEffects:
                 refused.add(run.run_id)
             else:
                 missing_observations[run.run_id] = self.missing.missed(run)
+        if refused:
+            _log.warning(
+                "ECS does not tell of these tasks: their runs stay as they are",
+                event_type="RUN_TASKS_UNREADABLE",
+                cluster=chunk.cluster,
+                runs=len(refused),
+                run_ids=sorted(refused)[:NAMED_MAX],
+                remedy="look at external_id of these records: ECS refuses what is no task ARN of this cluster",
+            )
         results, unread = await self._load_results(ended, over) if ended else ({}, set())
         return ChunkSnapshot(
             runs=runs,

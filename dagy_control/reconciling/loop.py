@@ -42,6 +42,7 @@ class ReconcilingLoop:
         self._rotation = Rotation(start)
         self._calls_before = 0
         self._turn_began: float | None = None
+        self._refused = False  # ECS has said nothing of some runs of this turn
         self._true_as_of = clock.monotonic()
 
     async def tick(self, tick: Tick) -> float | None:
@@ -67,9 +68,12 @@ class ReconcilingLoop:
             await work.look_again()
             await work.end_lost(all_looked_at=arc is None or arc.reach >= 1.0)
             summary.left_out = 0 if arc is None else arc.left_out
+            self._refused = self._refused or work.refusal is not None
             if work.whole and (arc is None or self._rotation.advance(arc)):
                 self._effects.missing.end_turn()
-                self._true_as_of, self._turn_began = self._turn_began, None
+                if not self._refused:
+                    self._true_as_of = self._turn_began
+                self._turn_began, self._refused = None, False
         finally:
             self._calls_before = work.calls
             ended = self._clock.monotonic()

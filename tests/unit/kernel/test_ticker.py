@@ -199,7 +199,7 @@ async def test_a_trigger_ends_a_backoff() -> None:
     assert bench.loop.starts == [0, 5]
 
 
-async def test_a_paused_loop_ticks_only_when_triggered_and_catches_up_when_resumed() -> None:
+async def test_a_paused_loop_catches_up_when_resumed() -> None:
     bench = Bench(ScriptedLoop(VirtualClock()))
     async with bench.running():
         bench.ticker.pause()
@@ -207,13 +207,23 @@ async def test_a_paused_loop_ticks_only_when_triggered_and_catches_up_when_resum
         assert bench.health.paused
         assert bench.metric("dagy_loop_enabled") == 0
         assert bench.loop.starts == [0]
-        bench.ticker.trigger()
-        await bench.clock.advance(20)
-        assert bench.loop.starts == [0, 35]
         bench.ticker.resume()
         assert bench.metric("dagy_loop_enabled") == 1
         await bench.clock.advance(1)
-    assert bench.loop.starts == [0, 35, 55]
+        assert bench.loop.starts == [0, 35]
+
+
+async def test_another_loops_trigger_does_not_move_a_loop_that_is_switched_off() -> None:
+    bench = Bench(ScriptedLoop(VirtualClock()))
+    async with bench.running():
+        await bench.clock.advance(1)
+        bench.ticker.pause()
+        bench.ticker.trigger()
+        await bench.clock.advance(20)
+        assert bench.loop.starts == [0]
+        bench.ticker.resume()
+        await bench.clock.advance(1)
+        assert bench.loop.starts == [0, 21]
 
 
 async def test_a_new_policy_counts_at_once_even_for_the_wait_under_way() -> None:

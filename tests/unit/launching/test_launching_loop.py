@@ -94,6 +94,18 @@ async def test_throttling_never_fails_a_run() -> None:
     assert len(world.tasks.tasks) == 1
 
 
+@pytest.mark.parametrize(
+    "kind", [LaunchFailureKind.THROTTLED, LaunchFailureKind.RETRYABLE, LaunchFailureKind.PERMANENT]
+)
+async def test_runs_that_ecs_refused_take_nobodys_place_until_the_next_census(kind: LaunchFailureKind) -> None:
+    limits = AdmissionLimits(max_concurrent_tasks=2)
+    world = LaunchBed(*(a_run(run_id=f"r{number}") for number in range(4)), limits=limits, census_interval_s=3600)
+    for _ in range(2):
+        world.tasks.next_failure(refusal(kind, retry_after_s=1.0))
+    await world.ticks(6)
+    assert sum(run.status is RunStatus.RUNNING for run in world.runs.records.values()) == 2
+
+
 async def test_a_capacity_failure_takes_a_new_token_and_moves_spot_to_on_demand() -> None:
     world = LaunchBed(a_run(), where={"provider_weights": {"FARGATE_SPOT": 1}})
     for _ in range(2):

@@ -1,5 +1,7 @@
 """The reconciling loop over stateful fakes: lost tasks, stale pages, failures of one service or another, cancels."""
 
+import json
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -10,6 +12,7 @@ from typing_extensions import override
 
 from dagy_control.errors import Permanent, Transient
 from dagy_control.kernel.drain import Drain
+from dagy_control.kernel.telemetry import configure_logging
 from dagy_control.model.failures import RetryPolicy
 from dagy_control.model.lifecycle import commit_result, record_stop_cause, request_cancel
 from dagy_control.model.resources import TaskSize
@@ -129,6 +132,27 @@ async def test_an_attempt_out_of_memory_goes_on_with_the_next_profile_and_says_s
     assert why.endswith("; next attempt with large: 2048 CPU / 4096 MiB")
 
 
+async def test_out_of_memory_that_the_surviving_worker_reports_takes_the_next_profile_too() -> None:
+    policy = RetryPolicy(profiles={"small": TaskSize(256, 512), "large": LARGE})
+    run = running(workload_profile="small", cpu=256, memory=512, max_attempts=1)
+    word = result(ResultStatus.FAILED, failure_class=FailureClass.OUT_OF_MEMORY, message="Task hog FAILED: OutOfMemory")
+    world = World(run, tasks=[stopped(run, 1)], retry=policy)
+    world.write(commit_result(run, word, RetryPolicy(max_infra_failures=sys.maxsize), task_arn=ARN, now=NOW))
+    assert world.run.status is RunStatus.RUNNING, "a worker does not know what sizes the daemon has"
+    await world.reconcile()
+    assert (world.run.status, world.run.attempt, world.run.workload_profile) == (RunStatus.QUEUED, 2, "large")
+
+
+async def test_out_of_memory_without_a_larger_profile_is_final_with_the_workers_words() -> None:
+    run = running(max_attempts=1)
+    word = result(ResultStatus.FAILED, failure_class=FailureClass.OUT_OF_MEMORY, message="Task hog FAILED: OutOfMemory")
+    world = World(run, tasks=[stopped(run, 1)])
+    world.write(commit_result(run, word, world.policy.retry, task_arn=ARN, now=NOW))
+    await world.reconcile()
+    assert (world.run.status, world.run.failure_class) == (RunStatus.FAILED, FailureClass.OUT_OF_MEMORY)
+    assert "Task hog FAILED: OutOfMemory" in (world.run.error_message or "")
+
+
 # Missing.
 
 
@@ -182,6 +206,17 @@ async def test_a_task_that_ecs_will_not_look_at_is_undecided_and_spoils_no_other
         await world.reconcile()
     statuses = [run.status for run in world.runs.records.values()]
     assert statuses == [RunStatus.RUNNING, RunStatus.FAILED, RunStatus.FAILED]
+
+
+async def test_a_task_that_ecs_will_not_look_at_is_named_with_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:
+    bad, *others = many(2)
+    world = World(bad, *others)
+    world.tasks.unreadable.add(str(bad.external_id))
+    configure_logging(level="WARNING")
+    await world.reconcile()
+    (line,) = [json.loads(text) for text in capsys.readouterr().out.splitlines() if "UNREADABLE" in text]
+    assert (line["event_type"], line["runs"], line["run_ids"]) == ("RUN_TASKS_UNREADABLE", 1, [bad.run_id])
+    assert "external_id" in line["remedy"]
 
 
 # Races: a page of the index is always a little old.

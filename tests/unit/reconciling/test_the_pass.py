@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 from typing_extensions import override
 
-from dagy_control.errors import Transient
+from dagy_control.errors import Permanent, Transient
 from dagy_control.kernel.drain import Drain
 from dagy_control.model.runs import FailureClass, Run, RunStatus
 from dagy_control.model.tasks import SeenTask
@@ -39,6 +40,7 @@ class SlowTasks(FakeTasks):
         self._clock = clock
         self._now = self.most = 0
         self.at: list[float] = []
+        self.refusal: Permanent | None = None
 
     @override
     async def describe(
@@ -49,6 +51,8 @@ class SlowTasks(FakeTasks):
         self.at.append(self._clock.monotonic() - 1000)
         await self._clock.sleep(1)
         self._now -= 1
+        if self.refusal is not None:
+            raise self.refusal
         return await super().describe(cluster, arns, priority=priority, tags=tags)
 
 
@@ -405,6 +409,19 @@ async def test_a_failed_pass_lets_the_lag_grow() -> None:
     with pytest.raises(Transient):
         await world.reconcile()
     assert world.registry.get_sample_value("dagy_reconcile_lag_seconds") == 101
+
+
+async def test_a_pass_that_ecs_refused_lets_the_lag_grow_until_one_is_answered_again() -> None:
+    world = World(many(1), [])
+    await world.reconcile()
+    lags: list[float | None] = []
+    denied = Permanent("not authorized to perform: ecs:DescribeTasks", code="AccessDeniedException")
+    for world.tasks.refusal in (denied, denied, None):
+        await world.clock.advance(100)
+        with suppress(Permanent):
+            await world.reconcile()
+        lags.append(world.registry.get_sample_value("dagy_reconcile_lag_seconds"))
+    assert lags == [102, 203, 1], "every call takes a second"
 
 
 async def test_how_late_a_pass_found_a_stopped_task_is_told_of_those_that_it_ended() -> None:
