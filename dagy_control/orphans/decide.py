@@ -132,6 +132,17 @@ class ScanPlan:
         return self.verdicts[Verdict.KEEP_UNREAD]
 
 
+@dataclass(frozen=True, slots=True)
+class Stops:
+    """What became of a plan's stops: how many orphans were stopped, and why the other stops failed.
+
+    Fewer than planned where tasks had ended by themselves meanwhile.
+    """
+
+    stopped: int = 0
+    failures: tuple[str, ...] = ()
+
+
 def decide(snapshot: ScanSnapshot, policy: OrphanPolicy, now: datetime) -> ScanPlan:
     """The plan of one scan."""
     orphans: list[Orphan] = []

@@ -2,7 +2,6 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from typing import Any, TypeVar
@@ -32,6 +31,7 @@ from dagy_control.orphans.decide import (
     Review,
     ScanPlan,
     ScanSnapshot,
+    Stops,
     lacks_its_task,
     review,
 )
@@ -53,14 +53,6 @@ LISTING_SHARE = 0.6
 T = TypeVar("T")
 Records = Mapping[StateKey, Mapping[str, Any] | None]
 _log = log("dagy.orphans")
-
-
-@dataclass(frozen=True, slots=True)
-class Stops:
-    """How many orphans were stopped, and of how many the stop failed. Some may have ended by themselves meanwhile."""
-
-    stopped: int = 0
-    failed: int = 0
 
 
 class OrphanEffects:
@@ -197,11 +189,10 @@ class OrphanEffects:
                 return await self._stop(orphan, policy)
 
         outcomes = await run_bounded(plan.stops, stop_one, limit=STOPS_IN_FLIGHT, name="orphan stops", stop=stop)
-        failed = [outcome for outcome in outcomes if outcome.error is not None]
-        for outcome in failed:
-            told = {**_told(outcome.item), "error": str(outcome.error)}
-            _log.error("orphan not stopped", event_type="ORPHAN_NOT_STOPPED", **told)
-        return Stops(stopped=sum(1 for outcome in outcomes if outcome.value), failed=len(failed))
+        failed = [(outcome.item, str(outcome.error)) for outcome in outcomes if outcome.error is not None]
+        for orphan, why in failed:
+            _log.error("orphan not stopped", event_type="ORPHAN_NOT_STOPPED", **_told(orphan), error=why)
+        return Stops(sum(1 for outcome in outcomes if outcome.value), tuple(why for _, why in failed))
 
     async def _stop(self, orphan: Orphan, policy: OrphanPolicy) -> bool:
         if orphan.own_run_id is not None and not await self._record_timeout(orphan, orphan.own_run_id):

@@ -11,8 +11,8 @@ from dagy_control.kernel.telemetry import log
 from dagy_control.kernel.ticker import Tick
 from dagy_control.orphans.alerting import Told, about, alert_of, is_due
 from dagy_control.orphans.criteria import Verdict
-from dagy_control.orphans.decide import OrphanPolicy, ScanPlan, ScanSnapshot, decide
-from dagy_control.orphans.effects import OrphanEffects, Stops
+from dagy_control.orphans.decide import OrphanPolicy, ScanPlan, ScanSnapshot, Stops, decide
+from dagy_control.orphans.effects import OrphanEffects
 from dagy_control.orphans.metrics import OrphanMetrics
 from dagy_control.orphans.report import scan_report
 from dagy_control.ports.alerts import Alerts
@@ -88,7 +88,7 @@ class OrphanLoop:
             raise Transient("the process stops: nothing was judged and nothing stopped")
         plan = decide(snapshot, policy, tick.now)
         stops = await self._effects.apply(plan, policy, lambda: tick.stopping)
-        self._metrics.record(plan, stopped=stops.stopped, failed=stops.failed)
+        self._metrics.record(plan, stopped=stops.stopped, failed=len(stops.failures))
         _say(plan, policy, stops)
         await self._tell(plan, policy, stops, alert=alert)
         await self._hand_over(plan, policy, tick)
@@ -104,18 +104,18 @@ class OrphanLoop:
         topic_arn, now = policy.alerts.topic_arn, self._clock.now()
         if alert is None and not plan.orphans and not plan.unread and not plan.cut:
             self._told = None
-        due = is_due(plan, policy, self._told, now) if alert is None else alert and bool(plan.orphans)
+        due = is_due(plan, policy, stops, self._told, now) if alert is None else alert and bool(plan.orphans)
         if self._alerts is None or topic_arn is None or not due:
             return
         try:
-            await self._alerts.publish(topic_arn, alert_of(plan, policy, stops.stopped))
+            await self._alerts.publish(topic_arn, alert_of(plan, policy, stops))
         except DagyError as error:
             self._metrics.alerted(sent=False)
             _log.error("orphan alert not sent", event_type="ORPHAN_ALERT_FAILED", topic_arn=topic_arn, error=str(error))
             return
         self._metrics.alerted(sent=True)
         if alert is None:
-            self._told = Told(about(plan, policy), now)
+            self._told = Told(about(plan, policy, stops), now)
 
     async def _hand_over(self, plan: ScanPlan, policy: OrphanPolicy, tick: Tick) -> None:
         """The runs without a task to reconciling, which would find them by itself at its own time: nothing rests on it."""
@@ -189,7 +189,7 @@ def _say(plan: ScanPlan, policy: OrphanPolicy, stops: Stops) -> None:
         total_running=plan.total_running,
         orphans_found=len(plan.orphans),
         tasks_stopped=stops.stopped,
-        stops_failed=stops.failed,
+        stops_failed=len(stops.failures),
         dry_run=policy.dry_run,
         verdicts=dict(plan.verdicts),
     )

@@ -8,7 +8,7 @@ import pytest
 
 from dagy_control.orphans.alerting import Told, about, alert_of, is_due
 from dagy_control.orphans.criteria import Criteria, Verdict
-from dagy_control.orphans.decide import AlertPolicy, Orphan, OrphanPolicy, ScanPlan
+from dagy_control.orphans.decide import AlertPolicy, Orphan, OrphanPolicy, ScanPlan, Stops
 from tests.builders import NOW, ago
 
 
@@ -28,7 +28,7 @@ TWO = plan("abc123", "def456")
 
 
 def test_the_alert_is_the_documented_one_to_the_letter() -> None:
-    alert = alert_of(TWO, policy(environment="prod"), 2)
+    alert = alert_of(TWO, policy(environment="prod"), Stops(2))
     assert alert.subject == "[PROD] Orphan Tasks Stopped: 2 tasks"
     assert alert.body == (
         "Environment: prod\nCluster: main\nOrphan tasks: 2\nDry run: false\nTasks stopped: 2\n\n"
@@ -38,40 +38,47 @@ def test_the_alert_is_the_documented_one_to_the_letter() -> None:
 
 
 def test_the_alert_of_a_dry_run_says_so() -> None:
-    alert = alert_of(TWO, policy(dry_run=True), 0)
+    alert = alert_of(TWO, policy(dry_run=True), Stops())
     assert alert.subject == "[DEV] Orphan Tasks Detected (DRY RUN): 2 tasks"
     assert "Dry run: true\nTasks stopped: 0\n" in alert.body
 
 
 def test_ten_orphans_are_named_and_the_others_counted() -> None:
-    alert = alert_of(plan(*(f"task-{number:02}" for number in range(13))), policy(), 13)
+    alert = alert_of(plan(*(f"task-{number:02}" for number in range(13))), policy(), Stops(13))
     named = [line for line in alert.body.splitlines() if line.startswith("- ")]
     assert (len(named), named[-1]) == (10, "- task-09: reason of task-09")
     assert alert.body.endswith("\n... and 3 more")
     assert "Orphan tasks: 13\n" in alert.body
 
 
-def test_a_stop_that_failed_is_not_counted_as_stopped() -> None:
-    alert = alert_of(TWO, policy(), 1)
+def test_a_task_that_had_ended_by_itself_is_not_counted_as_stopped() -> None:
+    alert = alert_of(TWO, policy(), Stops(1))
     assert alert.subject == "[DEV] Orphan Tasks Stopped: 1 tasks"
-    assert "Orphan tasks: 2\nDry run: false\nTasks stopped: 1\n" in alert.body
+    assert "Orphan tasks: 2\nDry run: false\nTasks stopped: 1\n\n" in alert.body
+
+
+@pytest.mark.parametrize("stopped", [0, 1])
+def test_orphans_whose_stop_failed_are_told_as_not_stopped_with_the_reason(stopped: int) -> None:
+    alert = alert_of(TWO, policy(), Stops(stopped, ("not authorized",) * (2 - stopped)))
+    assert alert.subject == f"[DEV] Orphan Tasks Detected (NOT STOPPED): {2 - stopped} tasks"
+    assert f"Tasks stopped: {stopped}\nNot stopped: {2 - stopped} of 2 stops failed: not authorized\n" in alert.body
 
 
 @pytest.mark.parametrize("values", [{"refusal": "too many"}, {"cut": "too late"}])
 def test_orphans_that_were_to_be_stopped_and_were_not_are_told_with_the_reason(values: dict[str, str]) -> None:
-    alert = alert_of(plan("a", **values), policy(), 0)
+    alert = alert_of(plan("a", **values), policy(), Stops())
     assert alert.subject == "[DEV] Orphan Tasks Detected (NOT STOPPED): 1 tasks"
     assert f"Not stopped: {next(iter(values.values()))}" in alert.body
 
 
 def test_the_subject_fits_however_long_the_environments_name() -> None:
-    subject = alert_of(TWO, policy(environment="e" * 64, dry_run=True), 0).subject
+    subject = alert_of(TWO, policy(environment="e" * 64, dry_run=True), Stops()).subject
     assert len(subject) == 99
     assert subject.endswith("E] Orphan Tasks Detected (DRY RUN): 2 tasks")
 
 
 def told(scan: ScanPlan, ago_s: float = 300, **values: Any) -> Told:
-    return Told(about(scan, policy(**values)), ago(ago_s))
+    return Told(about(scan, policy(**values), Stops()), ago(ago_s))
 
 
 PARTIAL = {"verdicts": Counter({Verdict.KEEP_UNREAD: 1})}
@@ -96,10 +103,10 @@ PARTIAL = {"verdicts": Counter({Verdict.KEEP_UNREAD: 1})}
     ],
 )
 def test_the_loop_alerts_of_a_change_and_once_a_day(scan: ScanPlan, last: Told | None, due: bool) -> None:
-    assert is_due(scan, policy(), last, NOW) is due
+    assert is_due(scan, policy(), Stops(), last, NOW) is due
 
 
 def test_the_same_orphans_are_told_again_after_as_long_as_is_set() -> None:
     hourly = policy(alerts=AlertPolicy(topic_arn="arn", repeat_s=3600))
-    assert is_due(TWO, hourly, told(TWO, 3600), NOW)
-    assert not is_due(TWO, hourly, told(TWO, 3600), NOW - timedelta(seconds=1))
+    assert is_due(TWO, hourly, Stops(), told(TWO, 3600), NOW)
+    assert not is_due(TWO, hourly, Stops(), told(TWO, 3600), NOW - timedelta(seconds=1))

@@ -102,6 +102,19 @@ async def test_orphans_beyond_the_cap_are_told_as_not_stopped() -> None:
     assert "orphans.max_stops_per_scan (2)" in alert.body
 
 
+async def test_an_orphan_whose_stop_fails_is_told_as_not_stopped_and_later_as_stopped() -> None:
+    world = World(over(), tasks=[task_of(over())])
+    for _ in range(2):
+        world.tasks.next_error("stop", Permanent("not authorized to perform ecs:StopTask"))
+        await world.scan()
+    await world.scan()
+    assert subjects(world) == [
+        "[DEV] Orphan Tasks Detected (NOT STOPPED): 1 tasks",
+        "[DEV] Orphan Tasks Stopped: 1 tasks",
+    ]
+    assert "1 of 1 stops failed: not authorized to perform ecs:StopTask" in world.alerts.sent[0][1].body
+
+
 async def test_what_was_stopped_is_told_as_stopped() -> None:
     world = World(over(), tasks=[task_of(over())])
     await world.scan()
