@@ -4,7 +4,10 @@ from collections.abc import Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from dagy_control.events.decide import Handled
+from dagy_control.events.decide import Act, Handled, Reading
+
+RESULTS = (*Act, *(each for each in Reading if each is not Reading.JUDGE), "error")
+"""The values of the label `result`."""
 
 
 class EventMetrics:
@@ -28,6 +31,8 @@ class EventMetrics:
         self._dead = Gauge(
             "dagy_events_dead_letters", "Messages in the dead-letter queue, at the last count.", registry=registry
         )
+        for result in RESULTS:
+            self._events.labels(result)
 
     def record(self, handled: Sequence[Handled]) -> None:
         """One batch."""

@@ -59,7 +59,12 @@ class ApiCallMetrics(Collector):
             "dagy_aws_call_duration_seconds", "How long a call to AWS took.", labels=["service", "operation"]
         )
         throttled: Counter[str] = Counter()
-        for kind, count in list(self._calls.items()):
+        told = dict(self._calls)
+        for service, operation in list(
+            self._durations
+        ):  # what is called can be throttled: of a late series no increase is seen
+            told.setdefault((service, operation, self.THROTTLED), 0)
+        for kind, count in told.items():
             calls.add_metric(kind, count)
             _, operation, outcome = kind
             if outcome == self.THROTTLED:

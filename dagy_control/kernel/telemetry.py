@@ -17,7 +17,7 @@ from structlog.typing import EventDict, Processor
 
 from dagy_control.kernel.about import run_at_hand, run_keys
 from dagy_control.kernel.limiter import Limiter
-from dagy_control.model.runs import Run
+from dagy_control.model.runs import FailureClass, Run, RunStatus
 
 NO_FIELDS: Mapping[str, str] = MappingProxyType({})
 
@@ -215,6 +215,13 @@ class RunEndMetrics:
             registry=registry,
         )
         self._known: dict[tuple[str, str], Counter] = {}  # to look labels up is most of the work
+        ends = [
+            *((RunStatus.FAILED, why) for why in FailureClass),
+            (RunStatus.SUCCEEDED, ""),
+            (RunStatus.CANCELLED, ""),
+        ]
+        for end in ends:  # at 0 from the start: of a series that begins at 30 Prometheus sees no increase
+            self._known[end] = self._ended.labels(*end)
 
     def record(self, run: Run) -> None:
         """One run, at its end."""

@@ -136,6 +136,9 @@ class Ticker:
         self._last_error = ""
         metrics.enabled.labels(loop.name).set(1)
         metrics.interval.labels(loop.name).set(policy.interval_s)
+        metrics.overruns.labels(loop.name)
+        for outcome in TickOutcome:  # at 0 from the start: of a series that begins at 3 Prometheus sees no increase
+            metrics.ticks.labels(loop.name, outcome)
 
     @property
     def name(self) -> str:

@@ -7,8 +7,8 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from dagy_control.errors import Permanent, Transient
-from dagy_control.events.decide import EventPolicy
-from dagy_control.events.effects import EventEffects
+from dagy_control.events.decide import Act, EventPolicy, Reading
+from dagy_control.events.effects import ERROR, EventEffects
 from dagy_control.events.loop import DeadLetterLoop, EventLoop
 from dagy_control.events.metrics import EventMetrics
 from dagy_control.kernel.drain import Drain
@@ -285,6 +285,12 @@ async def test_the_age_of_an_event_is_from_the_stop_to_the_end_on_record() -> No
     await world.tick()
     assert world.metric("dagy_event_age_seconds_count") == 1
     assert world.metric("dagy_event_age_seconds_sum") == pytest.approx(0.8)
+
+
+def test_what_may_become_of_an_event_is_counted_from_0() -> None:
+    world = World()
+    results = {each.value for each in (*Act, *Reading) if each is not Reading.JUDGE} | {ERROR}
+    assert {result for result in results if world.metric("dagy_events_total", result=result) == 0} == results
 
 
 # Messages that nobody can use.

@@ -29,11 +29,20 @@ def test_the_series_are_those_that_the_librarys_own_objects_give(calls: list[tup
     metrics = ApiCallMetrics(ours)
     for service, operation, outcome, duration_s in calls:
         metrics.record(service=service, operation=operation, outcome=outcome, duration_s=duration_s)
+        counted.labels(service, operation, "throttled")
         counted.labels(service, operation, outcome).inc()
         timed.labels(service, operation).observe(duration_s)
-        if outcome == "throttled":
-            throttles.labels(operation).inc()
+        throttles.labels(operation).inc(outcome == "throttled")
     assert samples(ours) == samples(theirs)
+
+
+def test_what_is_called_has_been_throttled_0_times_before_the_first_throttle() -> None:
+    """Prometheus sees no increase in the first sample of a series."""
+    registry = CollectorRegistry()
+    ApiCallMetrics(registry).record(service="ecs", operation="RunTask", outcome="ok", duration_s=0.1)
+    labels = {"service": "ecs", "operation": "RunTask", "outcome": "throttled"}
+    assert registry.get_sample_value("dagy_aws_calls_total", labels) == 0
+    assert registry.get_sample_value("dagy_aws_throttles_total", {"operation": "RunTask"}) == 0
 
 
 def test_a_throttled_call_counts_as_a_call_and_as_a_throttle() -> None:

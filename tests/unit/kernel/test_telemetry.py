@@ -2,6 +2,7 @@
 
 import json
 import logging
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,13 @@ from dagy_control.kernel.limiter import Bucket, Limiter
 from dagy_control.kernel.telemetry import (
     LimiterMetrics,
     LoopMetrics,
+    RunEndMetrics,
     configure_logging,
     log,
     new_registry,
 )
+from dagy_control.model.runs import FailureClass, RunStatus
+from tests.builders import running
 from tests.fakes.clock import VirtualClock
 
 
@@ -163,6 +167,19 @@ def test_every_metric_has_the_name_that_dashboards_and_alerts_use() -> None:
         "python_info",
     }
     assert b"dagy_loop_ticks_total" in generate_latest(registry)
+
+
+def test_every_end_that_a_run_may_come_to_is_counted_from_0() -> None:
+    """Prometheus sees no increase in the first sample of a series: thirty failures at once, the first of their class, were none."""
+    registry = CollectorRegistry()
+    ends = RunEndMetrics(registry)
+    for why in FailureClass:
+        failed = {"status": "FAILED", "failure_class": why.value}
+        assert registry.get_sample_value("dagy_runs_ended_total", failed) == 0
+    for status in ("SUCCEEDED", "CANCELLED"):
+        assert registry.get_sample_value("dagy_runs_ended_total", {"status": status, "failure_class": ""}) == 0
+    ends.record(replace(running(), status=RunStatus.FAILED, failure_class=FailureClass.LOST))
+    assert registry.get_sample_value("dagy_runs_ended_total", {"status": "FAILED", "failure_class": "LOST"}) == 1
 
 
 def test_the_limiters_gauges_are_read_when_asked() -> None:

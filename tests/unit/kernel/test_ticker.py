@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 from dagy_control.errors import Conflict, Gone, Permanent, Transient
 from dagy_control.kernel.drain import Drain
 from dagy_control.kernel.telemetry import LoopMetrics
-from dagy_control.kernel.ticker import Tick, Ticker, TickerHealth, TickPolicy
+from dagy_control.kernel.ticker import Tick, Ticker, TickerHealth, TickOutcome, TickPolicy
 from tests.fakes.clock import VirtualClock
 
 EVERY_10_S = TickPolicy(interval_s=10, jitter=0)
@@ -168,6 +168,15 @@ async def test_health_and_metrics_follow_errors_and_recovery() -> None:
         assert bench.metric("dagy_loop_consecutive_errors") == 0
         assert bench.metric("dagy_loop_last_success_timestamp_seconds") == bench.clock.now().timestamp()
         assert bench.metric("dagy_loop_tick_duration_seconds_count") == 2
+
+
+async def test_every_outcome_is_counted_from_0_before_the_first_tick() -> None:
+    """Prometheus sees no increase in the first sample of a series: the first three failures of a loop were none."""
+    bench = Bench(ScriptedLoop(VirtualClock()))
+    for outcome in TickOutcome:
+        labels = {"loop": bench.loop.name, "outcome": outcome.value}
+        assert bench.registry.get_sample_value("dagy_loop_ticks_total", labels) == 0
+    assert bench.registry.get_sample_value("dagy_loop_overruns_total", {"loop": bench.loop.name}) == 0
 
 
 async def test_triggers_before_a_tick_are_one_and_do_not_wait() -> None:
