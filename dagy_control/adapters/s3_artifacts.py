@@ -6,6 +6,8 @@ or a missing object is `Permanent` instead of `Gone`.
 
 import hashlib
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -126,9 +128,12 @@ async def _read(client: "S3Client", call: CallNamer, bucket: str, key: str, *, m
     return bytes(content)
 
 
-def _opened(target: Path) -> IO[bytes]:
+@contextmanager
+def _opened(target: Path) -> Iterator[IO[bytes]]:
+    """For writing. Of a small artifact the disk hears when the file is closed: that may fail too, and again after a failed write."""
     try:
-        return target.open("wb")
+        with target.open("wb") as out:
+            yield out
     except OSError as error:
         raise _unwritable(target, error) from error
 

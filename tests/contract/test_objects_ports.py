@@ -8,7 +8,7 @@ import pytest
 import pytest_asyncio
 
 from dagy_control.adapters.bucket_admin import ensure_bucket
-from dagy_control.adapters.s3_artifacts import S3Artifacts, S3Results
+from dagy_control.adapters.s3_artifacts import CHUNK_BYTES, S3Artifacts, S3Results
 from dagy_control.errors import Gone, Permanent
 from dagy_control.model.runs import FailureClass, ResultStatus, WorkerResult
 from tests.builders import ARN, OTHER_ARN
@@ -77,16 +77,17 @@ async def test_what_is_no_s3_uri_is_refused(artifacts: AnyArtifacts, tmp_path: P
         await artifacts.download("file:///etc/passwd", tmp_path / "here", max_bytes=10)
 
 
-@pytest.mark.parametrize("target", ["not/there", "."], ids=["no folder", "a folder"])
+@pytest.mark.parametrize("target", ["not/there", ".", "/dev/full"], ids=["no folder", "a folder", "full"])
 async def test_a_disk_that_cannot_be_written_is_not_taken_for_a_lost_answer(
     aws: Aws, tmp_path: Path, target: str
 ) -> None:
     await ensure_bucket(aws.clients.s3, aws.calls, BUCKET)
     artifacts = S3Artifacts(aws.clients.s3, aws.calls, bucket=BUCKET)
-    uri = await artifacts.upload("small", b"x")
-    with pytest.raises(Permanent) as refused:
-        await artifacts.download(uri, tmp_path / target, max_bytes=10)
-    assert refused.value.code == "DiskFull"
+    for key, content in (("small", b"x"), ("large", b"x" * CHUNK_BYTES)):
+        uri = await artifacts.upload(key, content)
+        with pytest.raises(Permanent) as refused:
+            await artifacts.download(uri, tmp_path / target, max_bytes=CHUNK_BYTES)
+        assert refused.value.code == "DiskFull"
 
 
 @pytest.mark.parametrize(
