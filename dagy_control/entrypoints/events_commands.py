@@ -14,6 +14,7 @@ from dagy_control.errors import Permanent
 from dagy_control.events.telling import without_values
 from dagy_control.model.events import ReceivedEvent
 from dagy_control.model.tasks import TaskIdentity, short_id
+from dagy_control.ports.events import TaskEvents
 
 app = typer.Typer(name="events", help="The queue of task state changes.", no_args_is_help=True)
 
@@ -40,7 +41,7 @@ def dead_letters(
 
     async def work(ports: Ports) -> Sequence[ReceivedEvent]:
         dead, live = _queues(ports)
-        found = await _read(dead, limit)
+        found = await read_queue(dead, limit)
         if redrive:
             for event in found:
                 await live.send(event.body)  # first there, then not here: a message may be doubled, never lost
@@ -69,11 +70,14 @@ def _queues(ports: Ports) -> tuple[SqsTaskEvents, SqsTaskEvents]:
     return dead, ports.events(events.queue_url)
 
 
-async def _read(queue: SqsTaskEvents, limit: int) -> list[ReceivedEvent]:
+async def read_queue(queue: TaskEvents, limit: int) -> list[ReceivedEvent]:
     """Each message once, oldest first; SQS hands them out in any order, and perhaps twice."""
     found: dict[str, ReceivedEvent] = {}
     while len(found) < limit and (batch := await queue.receive(wait_s=1)):
+        known = len(found)
         found.update((event.message_id, event) for event in batch)
+        if len(found) == known:  # nothing new: reading takes longer than they stay hidden, and the first ones are back
+            break
     ordered = sorted(found.values(), key=lambda event: event.sent_at.timestamp() if event.sent_at else 0.0)
     for event in ordered[limit:]:
         await queue.postpone({event.receipt: 0})
