@@ -16,7 +16,7 @@ class SlowQueue(FakeTaskEvents):
         """The next messages, the first ones again when all have been out."""
         self.receives += 1
         assert self.receives <= 100, "it reads for ever"
-        if self.receives % 4 == 0:
+        if self.receives % 3 == 0:
             self.redeliver()
         return await super().receive(wait_s=wait_s)
 
