@@ -12,6 +12,7 @@ from tests.simulation.arguments import INTERRUPTED, count
 from tests.simulation.invariants import Violation
 from tests.simulation.matrix import Hunt, Matrix, reasons
 from tests.simulation.parallel import spread
+from tests.simulation.replay import Altered, setting
 from tests.simulation.scenario import Report
 from tests.simulation.sometimes import missing
 from tests.simulation.world import outcome
@@ -80,15 +81,22 @@ def main() -> int:
     parser.add_argument("--from", dest="first", type=int, default=0)
     parser.add_argument("--seed", type=int, help="only this one")
     parser.add_argument("--hunt", help="with --seed: play it as a hunt for cells, in the words of its report")
+    parser.add_argument(
+        "--set",
+        dest="settings",
+        type=setting,
+        action="append",
+        default=[],
+        metavar="NAME=JSON",
+        help="change the scenario, in the words of a report; several times",
+    )
     parser.add_argument("--trace", action="store_true", help="print the whole trace of --seed")
     parser.add_argument(
         "--digest", action="store_true", help="print the SHA-256 of the trace of each seed, and nothing else"
     )
     parser.add_argument("--jobs", type=count, help="processes; as many as there are cores unless said")
     options = parser.parse_args()
-    seeds: Sequence[int | Hunt] = range(options.first, options.first + options.seeds)
-    if options.seed is not None:
-        seeds = [_hunt_of(parser, options.seed, options.hunt) if options.hunt else options.seed]
+    seeds = _asked_for(parser, options)
     total = Sum()
     violations = 0
     began = time.perf_counter()
@@ -122,12 +130,23 @@ def main() -> int:
         return 1
     if options.digest:
         return 0
-    if len(seeds) >= COVERS_FROM and not _hunt(total, first_seed=options.first + options.seeds, jobs=options.jobs):
+    covers = len(seeds) >= COVERS_FROM and not options.settings
+    if covers and not _hunt(total, first_seed=options.first + options.seeds, jobs=options.jobs):
         return 1
     gaps = total.gaps()
     if options.seed is None:
         print(*gaps, sep="\n")
-    return 1 if gaps and len(seeds) >= COVERS_FROM else 0
+    return 1 if gaps and covers else 0
+
+
+def _asked_for(parser: argparse.ArgumentParser, options: argparse.Namespace) -> Sequence[int | Hunt | Altered]:
+    """The stories to play."""
+    if options.hunt:
+        if options.seed is None or options.settings:
+            parser.error("--hunt goes with --seed alone")
+        return [_hunt_of(parser, options.seed, options.hunt)]
+    numbers = range(options.first, options.first + options.seeds) if options.seed is None else [options.seed]
+    return [Altered(seed, dict(options.settings)) for seed in numbers] if options.settings else numbers
 
 
 def _hunt_of(parser: argparse.ArgumentParser, seed: int, text: str) -> Hunt:

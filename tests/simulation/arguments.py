@@ -7,6 +7,9 @@ from tests.simulation.faults import CrashAt, Phase
 INTERRUPTED = 130
 """Exit code of a command that was interrupted: 128 + SIGINT, as shells have it."""
 
+NO_CRASH = "none"
+"""What names a scene as it is, played without a crash."""
+
 
 def count(text: str) -> int:
     """A whole number, 1 or more."""
@@ -16,7 +19,9 @@ def count(text: str) -> int:
 
 
 def crashes(text: str) -> tuple[CrashAt, ...]:
-    """INDEX:PHASE, several with commas."""
+    """INDEX:PHASE, several with commas; or none."""
+    if text == NO_CRASH:
+        return ()
     phases = [phase.value for phase in Phase]
     found = []
     for each in text.split(","):

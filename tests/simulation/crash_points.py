@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from dagy_control.model.hashing import hashed_fraction
-from tests.simulation.arguments import INTERRUPTED, count, crashes
+from tests.simulation.arguments import INTERRUPTED, NO_CRASH, count, crashes
 from tests.simulation.conduct import Conduct, Conducts
 from tests.simulation.faults import CrashAt, FaultPlan, Phase
 from tests.simulation.invariants import Violation
 from tests.simulation.parallel import spread
 from tests.simulation.scenario import Report, Scenario
-from tests.simulation.world import World
+from tests.simulation.world import tell
 
 WELL: Conducts = ((1.0, Conduct.SUCCEED),)
 BADLY: Conducts = (
@@ -88,9 +88,9 @@ class Shot:
             crash_at=self.crashes,
             stale_s_max=0.0,
         )
-        at = ",".join(f"{crash.index}:{crash.phase}" for crash in self.crashes)
+        at = ",".join(f"{crash.index}:{crash.phase}" for crash in self.crashes) or NO_CRASH
         replay = f"python -m tests.simulation.crash_points --scene '{self.scene}' --seed {self.seed} --at {at}"
-        return World(Scenario(seed=self.seed, plan=plan, replay=replay, **options)).play()
+        return tell(Scenario(seed=self.seed, plan=plan, replay=replay, **options))
 
     def outcome(self) -> tuple[Counter[str], str]:
         """The crashes that were reached, and what they have violated, if anything."""
@@ -147,17 +147,21 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--every", type=count, default=1, help="crash at each so-manieth call only")
     parser.add_argument(
-        "--at", type=crashes, help="INDEX:PHASE[,INDEX:PHASE]: only these crashes, with the whole trace"
+        "--at", type=crashes, help="INDEX:PHASE[,INDEX:PHASE], or none: only these crashes, with the whole trace"
     )
     parser.add_argument("--pairs", action="store_true", help="crash a second time, a little later")
     parser.add_argument("--plays", type=count, help="so many plays of each scene at most, chosen by the seed")
     parser.add_argument("--jobs", type=count, help="processes; as many as there are cores unless said")
     options = parser.parse_args()
-    if options.at:
+    if options.at is not None:
         return _replay(Shot(options.scene or "launching", options.seed, options.at))
     choose = pairs if options.pairs else single
     for scene in [options.scene] if options.scene else SCENES:
-        all_shots = list(choose(scene, options.seed, options.every))
+        try:
+            all_shots = list(choose(scene, options.seed, options.every))
+        except Violation as violation:
+            print(violation)
+            return 1
         shots = sample(all_shots, options.plays)
         crashed: Counter[str] = Counter()
         missed = 0

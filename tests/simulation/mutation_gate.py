@@ -10,6 +10,8 @@ from tests.simulation.invariants import Violation
 from tests.simulation.mutants import MUTANTS
 from tests.simulation.parallel import spread
 from tests.simulation.removing import Mutant
+from tests.simulation.replay import Breakdown
+from tests.simulation.scenario import Report
 
 
 class Broken(Exception):
@@ -21,15 +23,21 @@ def first_seed_that_notices(mutant: Mutant, seeds: range) -> tuple[int, str] | N
     with mutant.apply():
         for seed in seeds:
             try:
-                world.play(seed, **mutant.options)
+                played(mutant, seed)
             except Violation as violation:
                 first = str(violation).splitlines()[0]
-                if "invariant 12:" in first:
+                if "invariant 12:" in first or isinstance(violation, Breakdown):
                     raise Broken(
                         f"{mutant.name} breaks the program instead of taking a safeguard away: {first}"
                     ) from None
                 return seed, first
     return None
+
+
+def played(mutant: Mutant, seed: int) -> Report:
+    """A seed of a mutant, which is in force. The command in a violation plays the mutant too."""
+    replay = f"python -m tests.simulation.mutation_gate --only {mutant.name} --seed {seed}"
+    return world.play(seed, **mutant.options, replay=replay)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +63,19 @@ def _unfounded(mutant: Mutant, seed: int) -> str | None:
     return None
 
 
+def replayed(mutant: Mutant, seed: int) -> int:
+    """Print the whole story of a mutant's seed. Exit 1 if it is noticed."""
+    try:
+        with mutant.apply():
+            report = played(mutant, seed)
+    except Violation as violation:
+        print(*violation.trace, violation, sep="\n")
+        return 1
+    print(*report.trace, sep="\n")
+    print(f"{mutant.name} is not noticed by seed {seed}")
+    return 0
+
+
 def main() -> int:
     """Exit 1 if a mutant survives."""
     parser = argparse.ArgumentParser(prog="python -m tests.simulation.mutation_gate", description=__doc__)
@@ -64,8 +85,13 @@ def main() -> int:
     parser.add_argument(
         "--only", choices=[mutant.name for mutant in MUTANTS], metavar="MUTANT", help="the name of one mutant"
     )
+    parser.add_argument("--seed", type=int, help="with --only: play just this seed, and print its whole story")
     parser.add_argument("--jobs", type=count, help="processes; as many as there are cores unless said")
     options = parser.parse_args()
+    if options.seed is not None:
+        if options.only is None:
+            parser.error("--seed goes with --only")
+        return replayed(next(each for each in MUTANTS if each.name == options.only), options.seed)
     trials = [Trial(mutant.name, options.seeds) for mutant in MUTANTS if options.only in (None, mutant.name)]
     survivors: list[str] = []
     unfounded: list[str] = []

@@ -25,12 +25,12 @@ from tests.simulation.hearing import branches, heard
 from tests.simulation.invariants import Invariants, Violation
 from tests.simulation.matrix import Hunt
 from tests.simulation.network import Network, SimClock
+from tests.simulation.replay import ENDINGS, Altered, frames, told
 from tests.simulation.scenario import CLUSTER, Report, Scenario, a_run, worker_definition
 from tests.simulation.servers import EventQueue, RunsTable, SmallStores, TaskHistory
-from tests.simulation.sim_loop import Host, SimLoop
+from tests.simulation.sim_loop import HOST, Host, SimLoop
 from tests.simulation.workers import SimAgent
 
-TRACE_SHOWN = 40
 MEANS = {
     Conduct.DIE: FailureClass.USER_ERROR,
     Conduct.OUT_OF_MEMORY: FailureClass.OUT_OF_MEMORY,
@@ -44,9 +44,10 @@ class World:
 
     def __init__(self, scenario: Scenario) -> None:
         self.scenario = scenario
+        self.plan = scenario.fault_plan()
         self.loop = SimLoop(scenario.seed, shuffled=scenario.shuffled)
         self.loop.on_failure = self._failed
-        self.plan = scenario.fault_plan()
+        self.loop.set_exception_handler(self._callback_failed)
         self.clock = SimClock(self.loop)
         self.net = Network(self.loop, self.plan, self.crash, self._throttled)
         self.model = EcsModel(
@@ -161,14 +162,14 @@ class World:
     # The story
 
     def play(self) -> Report:
-        """Run to the end. Raises `Violation` with the last of the trace."""
+        """Run to the end. Raises `Violation`, whatever goes wrong, with the last of the trace and the command that replays it."""
         asyncio.set_event_loop(None)
         try:
             with heard(self._hear):
                 main = self.loop.start(self.world_host, self._story(), "story")
                 self.loop.run_until_complete(main)
-        except Violation as violation:
-            raise self._with_trace(violation) from None
+        except ENDINGS as error:
+            raise told(self._violation or error, self.scenario, self.net.trace[: self._violated_at]) from None
         finally:
             self._over = True
             self.loop.bury()
@@ -186,14 +187,6 @@ class World:
             sometimes=self.sometimes,
             trace=self.net.trace,
         )
-
-    def _with_trace(self, violation: Violation) -> Violation:
-        told = self.net.trace[: self._violated_at]
-        last = "\n".join(told[-TRACE_SHOWN:])
-        seed, replay = self.scenario.seed, self.scenario.replay
-        complete = Violation(f"{violation}\nseed {seed}; the last events:\n{last}\nreplay: {replay}")
-        complete.trace = told
-        return complete
 
     async def _story(self) -> None:
         start = self.loop.start
@@ -329,9 +322,16 @@ class World:
         def told() -> None:
             if isinstance(error, Violation):
                 raise error
-            self.invariants.on_bug(host.name, f"{type(error).__name__}: {error}")
+            self.invariants.on_bug(host.name, f"{type(error).__name__}: {error}\n{frames(error)}")
 
         self.guarded(told)
+
+    def _callback_failed(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """The error of a callback: asyncio would log it, and nobody would know."""
+        if "handle" in context:
+            self._failed(context["handle"]._context.get(HOST) or self.world_host, context["exception"])
+        else:
+            loop.default_exception_handler(context)
 
     def _throttled(self, host: Host, call: str) -> None:
         self.guarded(lambda: self.invariants.on_throttle(host.name, call))
@@ -393,10 +393,10 @@ class World:
             self.client.crash(host)
 
 
-def outcome(seed: int | Hunt) -> Report | Violation:
-    """The story of a seed, its own or one that hunts, or what it violates."""
+def outcome(seed: int | Hunt | Altered) -> Report | Violation:
+    """The story of a seed, its own, one that hunts or one with options, or what it violates."""
     try:
-        report = play(seed.seed, **seed.options) if isinstance(seed, Hunt) else play(seed)
+        report = play(seed) if isinstance(seed, int) else play(seed.seed, **seed.options)
     except Violation as violation:
         return violation
     report.moments.clear()  # only crash points need them, and they are many
@@ -405,7 +405,13 @@ def outcome(seed: int | Hunt) -> Report | Violation:
 
 def play(seed: int, **options: Any) -> Report:
     """The story of a seed: one to three replicas, some without any event, some with leases, unless said otherwise."""
-    scenario = replace(played.mixed(seed), **options)
-    if options and "replay" not in options:
-        scenario = replace(scenario, replay=f"tests.simulation.world.play({seed}, **{options!r})")
-    return World(scenario).play()
+    return tell(replace(played.mixed(seed), **{"replay": "", **options}))
+
+
+def tell(scenario: Scenario) -> Report:
+    """The story of a scenario. Raises `Violation` with all that it takes to play it again, even if it cannot begin."""
+    try:
+        world = World(scenario)
+    except ENDINGS as error:
+        raise told(error, scenario, ()) from None
+    return world.play()
