@@ -67,7 +67,9 @@ def healthy() -> dict[str, str]:
                 lease(loop, each): steady(holder == each),
                 of("dagy_lease_lost_total", each, lease=f"dagy/main/{loop}"): steady(0),
                 of("dagy_loop_interval_seconds", each, loop=loop): steady(interval_s),
+                of("dagy_loop_consecutive_errors", each, loop=loop): steady(0),
                 of("dagy_loop_ticks_total", each, loop=loop, outcome="bug"): steady(0),
+                of("dagy_loop_ticks_total", each, loop=loop, outcome="permanent"): steady(0),
                 of("dagy_loop_ticks_total", each, loop=loop, outcome="transient"): growing(0.1),
             }
     return series | {
@@ -151,6 +153,31 @@ SILENT = [
         of("dagy_runs_ended_total", status="FAILED", failure_class="LOST"): steady(0),
         of("dagy_launches_total", result="retryable"): steady(0),
     }),
+    Story(
+        "AWS is away, and there was a bug two hours ago: it will pass by itself",
+        {
+            of("dagy_loop_consecutive_errors", loop="reconciling"): "0x140 1+1x9",
+            of("dagy_loop_ticks_total", loop="reconciling", outcome="bug"): "0x30 1x119",
+            of("dagy_loop_ticks_total", loop="reconciling", outcome="transient"): "0x140 1+1x9",
+        },
+    ),
+    Story(
+        "a replica that stands by ended its last ticks in bugs: another has the loop now",
+        {
+            of("dagy_loop_consecutive_errors", "b", loop="reconciling"): steady(2),
+            of("dagy_loop_ticks_total", "b", loop="reconciling", outcome="bug"): "0x30 2x119",
+            of("dagy_loop_ticks_total", loop="reconciling", outcome="transient"): steady(0),
+        },
+    ),
+    Story(
+        "a new daemon has launched much before it was first asked, and few failed",
+        {
+            of("process_start_time_seconds"): steady(60 * 129),
+            of("dagy_launches_total", result="launched"): "_x130 300+1x20",
+            of("dagy_launches_total", result="retryable"): "_x130 0x20",
+            of("dagy_runs_ended_total", status="FAILED", failure_class="LOST"): "_x130 8+1x20",
+        },
+    ),
     Story("a few refusals of many launches", {of("dagy_launches_total", result="retryable"): growing(9)}),
 ]  # fmt: skip
 
@@ -189,6 +216,16 @@ FIRING = [
         {"DagyLoopBroken": 1},
     ),
     Story(
+        "orphan scans every quarter of an hour lack a permission",
+        {
+            of("dagy_loop_consecutive_errors", "b", loop="orphans"): "0x131 1x14 2x4",
+            of("dagy_loop_ticks_total", "b", loop="orphans", outcome="permanent"): "0x131 1x14 2x4",
+            of("dagy_loop_ticks_total", "b", loop="orphans", outcome="transient"): "0x60 2x89",
+            success("orphans", "b"): f"0+60x117 {60 * 117}x33",
+        },
+        {"DagyLoopBroken": 1},
+    ),
+    Story(
         "ECS refuses every run",
         {
             of("dagy_launch_breaker_open", cause="permission"): f"0x100 1x{MINUTES - 100}",
@@ -219,6 +256,20 @@ FIRING = [
     Story(
         "every third launch fails outside its worker",
         {of("dagy_runs_ended_total", status="FAILED", failure_class="LOST"): growing(3.4)},
+        {"DagyRunsFailing": 1},
+    ),
+    Story(
+        "very many runs fail at once, the first of their class",
+        {of("dagy_runs_ended_total", status="FAILED", failure_class="IMAGE_PULL"): "0x100 150x49"},
+        {"DagyRunsFailing": 1},
+    ),
+    Story(
+        "a new daemon finds very many runs lost, before it is first asked",
+        {
+            of("process_start_time_seconds"): steady(60 * 129),
+            of("dagy_launches_total", result="launched"): "_x130 0+10x20",
+            of("dagy_runs_ended_total", status="FAILED", failure_class="LOST"): "_x130 150x20",
+        },
         {"DagyRunsFailing": 1},
     ),
     Story("more orphans than may be", {of("dagy_orphans_refused", "b"): steady(1)}, {"DagyOrphanScanRefused": 1}),

@@ -36,6 +36,13 @@ def test_the_series_are_those_that_the_librarys_own_objects_give(calls: list[tup
     assert samples(ours) == samples(theirs)
 
 
+def test_calls_are_told_without_when_their_series_were_made() -> None:
+    """As docs/metrics.md says: the one exception among counters and histograms."""
+    registry = CollectorRegistry()
+    ApiCallMetrics(registry).record(service="ecs", operation="RunTask", outcome="ok", duration_s=0.1)
+    assert not any("_created" in sample.name for family in registry.collect() for sample in family.samples)
+
+
 def test_what_is_called_has_been_throttled_0_times_before_the_first_throttle() -> None:
     """Prometheus sees no increase in the first sample of a series."""
     registry = CollectorRegistry()
