@@ -1,8 +1,8 @@
 """Which queued runs go first: fair between organisations, then between an organisation's flows, within the limits. Pure."""
 
 import heapq
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TypeAlias
@@ -28,10 +28,10 @@ class AdmissionLimits:
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """The admitted runs in the order of launching, and how many were held back, by reason."""
+    """The admitted runs in the order of launching, and why each of the others waits, by run id."""
 
     admitted: Sequence[ActiveRun]
-    held: Counter[str]
+    waiting: Mapping[str, str]
 
 
 def admit(queued: Iterable[ActiveRun], census: Census, limits: AdmissionLimits) -> Admission:
@@ -46,7 +46,6 @@ def admit(queued: Iterable[ActiveRun], census: Census, limits: AdmissionLimits) 
     heapq.heapify(turns)
     room = max(0, limits.max_concurrent_tasks - census.total)
     admitted: list[ActiveRun] = []
-    held: Counter[str] = Counter()
     while turns and len(admitted) < min(room, limits.max_admitted):
         org = orgs[turns[0][-1]]
         chosen = org.take()
@@ -56,10 +55,11 @@ def admit(queued: Iterable[ActiveRun], census: Census, limits: AdmissionLimits) 
             heapq.heapreplace(turns, org.turn())
         else:
             heapq.heappop(turns)
+    waiting: dict[str, str] = {}
     for org in orgs.values():
-        held.update(org.held)
-        held["no_room" if len(admitted) >= room else "next_tick"] += org.waiting
-    return Admission(tuple(admitted), +held)
+        waiting |= org.held
+        waiting |= dict.fromkeys(org.left(), "no_room" if len(admitted) >= room else "next_tick")
+    return Admission(tuple(admitted), waiting)
 
 
 def _by_organisation(
@@ -89,7 +89,7 @@ class _Organisation:
         limits: AdmissionLimits,
     ) -> None:
         self.waiting = sum(map(len, flows.values()))
-        self.held: Counter[str] = Counter()
+        self.held: dict[str, str] = {}
         self._name = name
         self._flows = flows
         self._active = active
@@ -124,6 +124,10 @@ class _Organisation:
             heapq.heappop(self._ranks)
         return run
 
+    def left(self) -> Iterator[str]:
+        """The ids of runs that nothing of its own holds back."""
+        return (run.run_id for rank in self._ranks for *_, run in self._flows[rank[-1]])
+
     def _rank(self, flow: str) -> tuple[int, int, datetime, str]:
         priority, since, _, _ = self._flows[flow][0]
         return priority, self._active_flows.get(flow, 0), since, flow
@@ -134,5 +138,5 @@ class _Organisation:
     def _hold(self, reason: str) -> None:
         """Set the first flow aside: none of its runs can be taken in this pass."""
         flow = heapq.heappop(self._ranks)[-1]
-        self.held[reason] += len(self._flows[flow])
+        self.held |= {run.run_id: reason for *_, run in self._flows[flow]}
         self.waiting -= len(self._flows[flow])

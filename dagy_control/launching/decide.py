@@ -1,7 +1,7 @@
 """What a launching tick does: which queued runs to launch, and how to settle launches whose outcome is unknown. Pure."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -58,12 +58,16 @@ class Settle(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class LaunchPlan:
-    """What to do, in order. Empty plans say why in `held`. `probing`: the one run to launch tries the target behind an open breaker."""
+    """What to do, in order. `waiting`: by run id, why the other queued runs are not launched; `held`: how many of them, by reason.
+
+    `probing`: the one run to launch tries the target behind an open breaker.
+    """
 
     launch: Sequence[ActiveRun]
     replay: Sequence[ActiveRun] = ()
     look: Sequence[ActiveRun] = ()
     probing: bool = False
+    waiting: Mapping[str, str] = field(default_factory=dict)
     held: Counter[str] = field(default_factory=Counter)
 
 
@@ -75,18 +79,24 @@ def decide(snapshot: LaunchSnapshot, policy: LaunchPolicy, now: datetime) -> Lau
     admission = admit(due, snapshot.census, policy.limits)
     claims = allowed_claims(snapshot.breaker, now)
     launch = _let_through(admission.admitted, claims, snapshot.breaker)
-    held = admission.held + Counter(not_yet=len(queued) - len(due), breaker_open=len(admission.admitted) - len(launch))
+    let_through = {run.run_id for run in launch}
+    waiting = {
+        **{run.run_id: "not_yet" for run in queued if not is_due(run, now)},
+        **{run.run_id: "breaker_open" for run in admission.admitted if run.run_id not in let_through},
+        **admission.waiting,
+    }
     settle: dict[Settle, list[ActiveRun]] = {how: [] for how in Settle}
     for run in runs:
         if run.status is not RunStatus.QUEUED:
             settle[judge_unresolved(run, policy, now)].append(run)
-    held["reply_awaited"] = len(settle[Settle.WAIT])
+    held = Counter(waiting.values()) + Counter(reply_awaited=len(settle[Settle.WAIT]))
     return LaunchPlan(
         launch=launch,
         replay=tuple(settle[Settle.REPLAY]),
         look=tuple(settle[Settle.LOOK]),
         probing=claims is Claims.ONE,
-        held=+held,
+        waiting=waiting,
+        held=held,
     )
 
 

@@ -13,6 +13,7 @@ from dagy_control.kernel.telemetry import log
 from dagy_control.kernel.ticker import Tick
 from dagy_control.launching.breaker import CLOSED, Breaker, after_refusal
 from dagy_control.launching.decide import LaunchPlan, LaunchPolicy, LaunchSnapshot, is_due, may_give_up, may_replay
+from dagy_control.launching.holds import API_BUDGET, Holds
 from dagy_control.launching.request import LaunchTarget, decoded, encoded, problem_of, provider_for, run_task_request
 from dagy_control.launching.sample import QueueSample
 from dagy_control.launching.waits import Waits, starts_in
@@ -66,6 +67,7 @@ class LaunchingEffects:
         self._spare: list[tuple[str, float]] = []
         self.breaker: Breaker = CLOSED
         self.waits = Waits()
+        self._holds = Holds()
 
     async def load(self, policy: LaunchPolicy) -> LaunchSnapshot:
         """The queue each time; launches under way, and the count of active runs, once per `census_interval_s`."""
@@ -117,6 +119,7 @@ class LaunchingEffects:
         work += [(run, self._look) for run in plan.look]
         acts = {run.run_id: act for run, act in work}
         self._probing = plan.probing
+        self._holds.seen({**plan.waiting, **{run.run_id: API_BUDGET for run in plan.launch}}, tick.now)
 
         async def carry_out(run: ActiveRun) -> Launched:
             with about(run):
@@ -153,8 +156,9 @@ class LaunchingEffects:
         if tick.stopping or self._holds_back():
             return "waiting"
         now = self._clock.now()
+        held, cluster = self._holds.ended(run_id, now), policy.target.cluster
         claim = claim_launch(
-            queued, request=encoded(request), provider=provider, cluster=policy.target.cluster, now=now, by=BY
+            queued, request=encoded(request), provider=provider, cluster=cluster, now=now, by=BY, held=held
         )
         try:
             run = await self._writer.write(claim)

@@ -88,13 +88,18 @@ class LaunchRetryPolicy:
     retry_delay_max_s: float = 300.0
 
 
-def claim_launch(run: Run, *, request: str, provider: str, cluster: str, now: datetime, by: str) -> RunChange:
-    """QUEUED → LAUNCHING: the intent, with token, exact request and time of sending, written before RunTask is called."""
+def claim_launch(
+    run: Run, *, request: str, provider: str, cluster: str, now: datetime, by: str, held: str = ""
+) -> RunChange:
+    """QUEUED → LAUNCHING: the intent, with token, exact request and time of sending, written before RunTask is called.
+
+    `held`: what had held it back, in words; "" for nothing.
+    """
     return _change(
         run,
         now=now,
         by=by,
-        why=f"launch try {run.launch_try} on {provider}",
+        why=f"launch try {run.launch_try} on {provider}" + (f"; held back {held}" if held else ""),
         to=RunStatus.LAUNCHING,
         launching_at=now,
         launch_sent_at=now,
