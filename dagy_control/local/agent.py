@@ -1,35 +1,26 @@
-"""The process agent: runs each container of the ECS model as a real process, and reports what becomes of it.
+"""What the agents have in common. An agent carries out the ECS model's effects, and reports what becomes of each container.
 
-As in a container: the environment is the definition's, the overrides' and what the platform injects, nothing of the
-user's own; SIGTERM goes to the first process only (so a worker that leaves its children alone is found out here, not
-on AWS); when the first process ends, everything that it started ends with it; the memory limit holds for all of it
-together, and when it is exceeded the process dies that the kernel would choose, which is counted where a container finds
-the kernel's count: in the files of its control group, here a folder that `DAGY_CGROUP_DIR` names.
+How a container is made to run is the agents' own: as a process (`process_agent.py`) or from its image (`container_agent.py`).
 """
 
 import asyncio
-import contextlib
-import os
-import shutil
-import signal
-import subprocess
+from abc import ABC, abstractmethod
+from collections.abc import Coroutine
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from signal import SIGKILL, Signals
+from typing import Any, Protocol
 
 import structlog
 
 from dagy_control.kernel.clock import Clock
 from dagy_control.kernel.tasks import end_tasks, start_task
 from dagy_control.local.ecs_lifecycle import Effect, SignalContainer, StartContainer
-from dagy_control.local.processes import Exceeded, Watched, kill_container, kill_marked, kill_process, over_limit
 from dagy_control.local.task_logs import TaskLogs
 
 OUT_OF_MEMORY = "OutOfMemoryError: Container killed due to memory usage"
-CLOUD_VARIABLE = "EMBEDDED_CLOUD_DIR"
-CGROUP_VARIABLE = "DAGY_CGROUP_DIR"
 METADATA_VARIABLE = "ECS_CONTAINER_METADATA_URI_V4"
-_MIB = 1024 * 1024
+MIB = 1024 * 1024
 
 logger = structlog.get_logger(__name__)
 
@@ -50,34 +41,6 @@ class Reports(Protocol):
         ...
 
 
-class Agent(Protocol):
-    """Whoever carries out the model's effects. Nothing of it blocks the event loop; what becomes of an effect is told to `Reports`."""
-
-    def start(self) -> None:
-        """Begin. What an earlier cloud of the same work folder left behind is ended before anything new is started."""
-        ...
-
-    def apply(self, effect: Effect) -> None:
-        """Start a container, or send it a signal. Returns at once; reports follow."""
-        ...
-
-    def signal(self, task_arn: str, number: signal.Signals) -> bool:
-        """Send a signal to a task's first process (SIGKILL to all of its processes); False if it is not running."""
-        ...
-
-    def pid(self, task_arn: str) -> int | None:
-        """The first process that a task has, or had, as this machine sees it; None if it never had one."""
-        ...
-
-    def log_path(self, task_arn: str) -> Path:
-        """Where a task's standard output and error go."""
-        ...
-
-    async def stop(self) -> None:
-        """End every container and wait for it. Idempotent."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class AgentPolicy:
     """What an agent needs to know.
@@ -92,7 +55,7 @@ class AgentPolicy:
     environment: dict[str, str]
     metadata_url: str
     watch_every_s: float = 0.1
-    log_bytes_max: int = 10 * _MIB
+    log_bytes_max: int = 10 * MIB
 
     @property
     def logs(self) -> TaskLogs:
@@ -101,62 +64,72 @@ class AgentPolicy:
 
 
 @dataclass(slots=True)
-class _Container:
+class Container:
+    """A container that was asked for and has not ended. `pending`: a signal that was asked for before it was up."""
+
     start: StartContainer
-    pid: int | None = None
-    pending: signal.Signals | None = None  # asked for before the process existed
-    out_of_memory: bool = False
-    kills: int = 0
+    pending: Signals | None = None
+
+    @property
+    def task_id(self) -> str:
+        """The last part of its task's ARN."""
+        return self.start.task_arn.rsplit("/", 1)[1]
 
 
-class ProcessAgent:
-    """Carries out the model's effects. `stop` leaves no process behind."""
+@dataclass(frozen=True, slots=True)
+class End:
+    """How a container ended: its exit code, or 128 + signal. `out_of_memory`: it was killed for its memory limit."""
+
+    exit_code: int
+    out_of_memory: bool
+
+
+class NotStartedError(Exception):
+    """The container did not come up; the text is the reason in ECS's words."""
+
+
+class Agent(ABC):
+    """Nothing of it blocks the event loop; what becomes of an effect is told to `Reports`. `stop` leaves nothing behind."""
 
     def __init__(self, policy: AgentPolicy, *, clock: Clock, reports: Reports) -> None:
         self._policy = policy
         self._logs = policy.logs
         self._clock = clock
         self._reports = reports
-        self._live: dict[str, _Container] = {}
+        self._live: dict[str, Container] = {}
+        self._pids: dict[str, int] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._watch: asyncio.Task[None] | None = None
-        self._pids: dict[str, int] = {}
+        self._complaint = ""
+        self._cleared = asyncio.Event()
 
     def start(self) -> None:
-        """Begin to watch memory and logs; kill what an earlier cloud of the same work folder left behind."""
-        left = kill_marked(CLOUD_VARIABLE, str(self._policy.workdir))
-        if left:
-            logger.warning("killed workers of an earlier embedded cloud", processes=left)
-        self._watch = start_task(self._watch_containers(), name="agent: watch memory and logs")
+        """Begin. What an earlier cloud of the same work folder left behind is ended before anything new is started."""
+        self._watch = start_task(self._watch_for_ever(), name="agent: watch")
+        self._own(self._clear(), "agent: clear up")
 
     def apply(self, effect: Effect) -> None:
         """Start a container, or send it a signal. Returns at once; reports follow."""
         match effect:
             case StartContainer():
-                self._live[effect.task_arn] = _Container(effect)
-                name = f"agent: container of {effect.task_arn.rsplit('/', 1)[1]}"
-                task = start_task(self._run(self._live[effect.task_arn]), name=name)
-                self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
+                container = self._live[effect.task_arn] = Container(effect)
+                self._own(self._see_through(container), f"agent: container of {container.task_id}")
             case SignalContainer():
-                self.signal(effect.task_arn, signal.Signals[effect.signal.value])
+                self.signal(effect.task_arn, Signals[effect.signal.value])
 
-    def signal(self, task_arn: str, number: signal.Signals) -> bool:
+    def signal(self, task_arn: str, number: Signals) -> bool:
         """Send a signal to a task's first process (SIGKILL to all of its processes); False if it is not running."""
         container = self._live.get(task_arn)
         if container is None:
             return False
-        if container.pid is None:
+        if task_arn not in self._pids:
             container.pending = number
-        elif number is signal.SIGKILL:
-            kill_container(container.pid)
         else:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(container.pid, number)
+            self._send(container, number)
         return True
 
     def pid(self, task_arn: str) -> int | None:
-        """The process that a task has, or had; None if it never had one."""
+        """The first process that a task has, or had, as this machine sees it; None if it never had one."""
         return self._pids.get(task_arn)
 
     def log_path(self, task_arn: str) -> Path:
@@ -164,106 +137,91 @@ class ProcessAgent:
         return self._logs.path(task_arn)
 
     async def stop(self) -> None:
-        """Kill every container and wait for its end. Idempotent."""
+        """End every container and wait for it. Idempotent."""
         if self._watch is not None:
             await end_tasks(self._watch)
             self._watch = None
         for task_arn in list(self._live):
-            self.signal(task_arn, signal.SIGKILL)
-        await asyncio.gather(*self._tasks)
-        kill_marked(CLOUD_VARIABLE, str(self._policy.workdir))
+            self.signal(task_arn, SIGKILL)
+        while self._tasks:  # the end of a container may still be telling its reports
+            await asyncio.wait(self._tasks)
+        await self._remove_left()
 
-    async def _run(self, container: _Container) -> None:
+    @abstractmethod
+    async def _run(self, container: Container) -> End:
+        """Run it to its end: `_is_up` when it runs, out of `_live` when it is over, and nothing of it stays.
+
+        Raises `NotStartedError`, `OSError` or `ValueError` (a NUL in an argument) if it does not come up.
+        """
+
+    @abstractmethod
+    def _send(self, container: Container, number: Signals) -> None:
+        """Send a signal to one that is up."""
+
+    @abstractmethod
+    async def _remove_left(self) -> int:
+        """End whatever runs for this work folder; how many there were."""
+
+    async def _look(self) -> None:
+        """What is done each `watch_every_s`. May raise `OSError`."""
+        for task_arn in self._live:
+            self._logs.bound(task_arn)
+
+    def _is_up(self, container: Container, pid: int) -> None:
         arn = container.start.task_arn
-        scratch = self._policy.workdir / "scratch" / arn.rsplit("/", 1)[1]
-        _write_cgroup(self._cgroup(arn), container)
-        try:
-            process = await self._spawn(container, scratch)
-        except (OSError, ValueError) as error:  # ValueError: a NUL in an argument
-            del self._live[arn]
-            self._reports.container_failed_to_start(arn, f"CannotStartContainerError: {error}")
-            return
-        self._pids[arn] = container.pid = process.pid
+        self._pids[arn] = pid
         self._reports.container_started(arn)
         if container.pending is not None:
             self.signal(arn, container.pending)
-        returned = await process.wait()
-        del self._live[arn]
-        await asyncio.to_thread(self._clean_up, process.pid, arn, scratch)
-        exit_code = returned if returned >= 0 else 128 - returned
-        killed_for_memory = container.out_of_memory and returned == -signal.SIGKILL
-        self._reports.container_exited(arn, exit_code, OUT_OF_MEMORY if killed_for_memory else "")
 
-    async def _spawn(self, container: _Container, scratch: Path) -> asyncio.subprocess.Process:
-        start = container.start
-        scratch.mkdir(parents=True, exist_ok=True)
-        log = self._logs.open(start.task_arn)
-        try:
-            return await asyncio.create_subprocess_exec(
-                *start.command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                cwd=scratch,
-                env=self._environment(start, scratch),
-                start_new_session=True,
-            )
-        finally:
-            os.close(log)
-
-    def _environment(self, start: StartContainer, scratch: Path) -> dict[str, str]:
+    def _environment(self, container: Container) -> dict[str, str]:
         return {
-            "HOME": str(scratch),
-            "TMPDIR": str(scratch),
             **self._policy.environment,
-            **start.environment,
-            METADATA_VARIABLE: self._metadata_uri(start.task_arn),
-            CLOUD_VARIABLE: str(self._policy.workdir),
-            CGROUP_VARIABLE: str(self._cgroup(start.task_arn)),
+            **container.start.environment,
+            METADATA_VARIABLE: self._metadata_uri(container),
         }
 
-    def _cgroup(self, task_arn: str) -> Path:
-        return self._policy.workdir / "cgroups" / task_arn.rsplit("/", 1)[1]
+    def _metadata_uri(self, container: Container) -> str:
+        return f"{self._policy.metadata_url}/{container.task_id}"
 
-    def _metadata_uri(self, task_arn: str) -> str:
-        return f"{self._policy.metadata_url}/{task_arn.rsplit('/', 1)[1]}"
+    def _own(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        task = start_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._over)
 
-    def _clean_up(self, root_pid: int, task_arn: str, scratch: Path) -> None:
-        kill_container(root_pid)
-        kill_marked(METADATA_VARIABLE, self._metadata_uri(task_arn))
-        shutil.rmtree(scratch, ignore_errors=True)
-        shutil.rmtree(self._cgroup(task_arn), ignore_errors=True)
+    def _over(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            logger.error("the embedded cloud's agent failed", work=task.get_name(), exc_info=task.exception())
 
-    async def _watch_containers(self) -> None:
+    async def _see_through(self, container: Container) -> None:
+        arn = container.start.task_arn
+        await self._cleared.wait()
+        try:
+            end = await self._run(container)
+        except (NotStartedError, OSError, ValueError) as error:
+            if arn in self._pids:
+                raise
+            said = str(error) if isinstance(error, NotStartedError) else f"CannotStartContainerError: {error}"
+            self._reports.container_failed_to_start(arn, said)
+        else:
+            self._reports.container_exited(arn, end.exit_code, OUT_OF_MEMORY if end.out_of_memory else "")
+        finally:
+            self._live.pop(arn, None)
+
+    async def _clear(self) -> None:
+        try:
+            if left := await self._remove_left():
+                logger.warning("ended what an earlier embedded cloud has left running", count=left)
+        finally:
+            self._cleared.set()
+
+    async def _watch_for_ever(self) -> None:
         while True:
             await self._clock.sleep(self._policy.watch_every_s)
-            running = [(c, c.pid) for c in self._live.values() if c.pid is not None]
-            if not running:
-                continue
-            watched = [Watched(c.start.task_arn, pid, c.start.memory_mib * _MIB) for c, pid in running]
-            for exceeded in await asyncio.to_thread(over_limit, watched):
-                self._kill_for_memory(exceeded)
-            for container, _ in running:
-                self._logs.bound(container.start.task_arn)
-
-    def _kill_for_memory(self, exceeded: Exceeded) -> None:
-        container = self._live.get(exceeded.container.task_arn)
-        if container is None or container.pid is None:
-            return
-        container.kills += 1
-        _write_cgroup(
-            self._cgroup(exceeded.container.task_arn), container
-        )  # first: whoever sees the death finds it counted
-        if exceeded.victim_pid == container.pid:
-            container.out_of_memory = True
-            kill_container(container.pid)
-        else:
-            kill_process(exceeded.victim_pid)
-
-
-def _write_cgroup(folder: Path, container: _Container) -> None:
-    """The files of a control group, version 2, that tell a container of its memory."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "memory.max").write_text(f"{container.start.memory_mib * _MIB}\n")
-    (folder / "memory.events.new").write_text(f"oom {container.kills}\noom_kill {container.kills}\n")
-    (folder / "memory.events.new").replace(folder / "memory.events")
+            try:
+                await self._look()
+            except OSError as error:  # a full disk, say: the next look may be luckier, and no limit holds without one
+                if str(error) != self._complaint:
+                    logger.warning("the containers could not be watched", error=str(error))
+                self._complaint = str(error)

@@ -10,7 +10,7 @@ from typing import IO
 
 from dagy_control.errors import Permanent
 from dagy_control.kernel.clock import Clock
-from dagy_control.local.agent import AgentPolicy, ProcessAgent
+from dagy_control.local.agent import Agent, AgentPolicy
 from dagy_control.local.aws_server import AwsServer
 from dagy_control.local.container_agent import ContainerAgent
 from dagy_control.local.ecs_admin import EcsAdmin
@@ -19,6 +19,7 @@ from dagy_control.local.ecs_http import HeldCalls, ecs_app
 from dagy_control.local.ecs_model import EcsModel
 from dagy_control.local.ecs_state import Lifetimes
 from dagy_control.local.http_server import LoopbackServer
+from dagy_control.local.process_agent import ProcessAgent
 
 REGION = "us-east-1"
 ACCOUNT = "123456789012"  # moto's, so that ARNs of both halves agree
@@ -135,7 +136,7 @@ class EmbeddedCloud:
             environment={**_platform_environment(in_image=self._containers), **self.environment()},
             metadata_url=f"{self._http.url}/v4",
         )
-        make_agent = ContainerAgent if self._containers else ProcessAgent
+        make_agent: type[Agent] = ContainerAgent if self._containers else ProcessAgent
         self._driver = EcsDriver(model, clock=self._clock, policy=policy, make_agent=make_agent)
         self._driver.publish = self._publish
         self._driver.start()

@@ -2,16 +2,17 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import structlog
 
 from dagy_control.kernel.clock import Clock
 from dagy_control.kernel.tasks import end_tasks, start_task, within
-from dagy_control.local.agent import Agent, AgentPolicy, ProcessAgent, Reports
+from dagy_control.local.agent import Agent, AgentPolicy
 from dagy_control.local.ecs_model import EcsModel, Reply
 from dagy_control.local.ecs_requests import Request
 from dagy_control.local.ecs_state import Task
+from dagy_control.local.process_agent import ProcessAgent
 
 Publish = Callable[[dict[str, Any]], Awaitable[None]]
 
@@ -20,19 +21,11 @@ _EVENTS_MAX = 10_000
 logger = structlog.get_logger(__name__)
 
 
-class MakeAgent(Protocol):
-    """How an agent is made."""
-
-    def __call__(self, policy: AgentPolicy, *, clock: Clock, reports: Reports) -> Agent:
-        """An agent that has not been started yet."""
-        ...
-
-
 class EcsDriver:
     """One model, one agent, one clock. `publish` may be set at any time; without it events go nowhere."""
 
     def __init__(
-        self, model: EcsModel, *, clock: Clock, policy: AgentPolicy, make_agent: MakeAgent = ProcessAgent
+        self, model: EcsModel, *, clock: Clock, policy: AgentPolicy, make_agent: type[Agent] = ProcessAgent
     ) -> None:
         self.model = model
         self.agent: Agent = make_agent(policy, clock=clock, reports=self)

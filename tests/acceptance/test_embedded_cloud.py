@@ -19,8 +19,8 @@ from botocore.exceptions import ClientError
 
 from dagy_control.errors import Permanent
 from dagy_control.kernel.clock import SystemClock
-from dagy_control.local.agent import CLOUD_VARIABLE
 from dagy_control.local.cloud import REGION, EmbeddedCloud
+from dagy_control.local.process_agent import CLOUD_VARIABLE
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(300)]
 
