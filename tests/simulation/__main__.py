@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from tests.simulation.arguments import INTERRUPTED, count
+from tests.simulation.hunting import Hunt, hunts
 from tests.simulation.invariants import Violation
-from tests.simulation.matrix import Hunt, Matrix, reasons
+from tests.simulation.matrix import Matrix, reasons
 from tests.simulation.parallel import spread
 from tests.simulation.replay import Altered, setting
 from tests.simulation.scenario import Report
@@ -21,6 +22,9 @@ VIOLATIONS_SHOWN = 10
 COVERS_FROM = 150
 """So many seeds must reach every cell of the matrix and every rare branch; fewer only print what they have reached."""
 PROGRESS_EVERY = 100
+AT_LEAST = {"runs": 20, "organisations": 2, "hours": 2, "faults": 10}
+"""What a seed must have of each on average, for the number of seeds to mean anything."""
+
 HUNT_SEEDS = 4
 HUNTS_MAX = 3
 """For cells that are left then, so many further seeds for each number of replicas, so many times."""
@@ -35,6 +39,7 @@ class Sum:
     simulated_s: float = 0.0
     injected: Counter[str] = field(default_factory=Counter)
     statuses: Counter[str] = field(default_factory=Counter)
+    organisations: int = 0
     sometimes: Counter[str] = field(default_factory=Counter)
     matrix: Matrix = field(default_factory=Matrix)
 
@@ -45,8 +50,18 @@ class Sum:
         self.simulated_s += report.simulated_s
         self.injected += report.injected
         self.statuses += report.statuses
+        self.organisations += report.organisations
         self.sometimes += report.sometimes
         self.matrix.add(report.replicas, report.cells)
+
+    def means(self) -> dict[str, float]:
+        """What a seed has of each, on average."""
+        return {
+            "runs": sum(self.statuses.values()) / self.seeds,
+            "organisations": self.organisations / self.seeds,
+            "hours": self.simulated_s / 3600 / self.seeds,
+            "faults": sum(self.injected.values()) / self.seeds,
+        }
 
     def show(self, took_s: float) -> None:
         """The figures, the counters, the matrix."""
@@ -57,8 +72,7 @@ class Sum:
             f"{self.calls} calls, {sum(self.injected.values())} faults, "
             f"{self.matrix.possible - missing_cells} of {self.matrix.possible} cells"
         )
-        runs, faults = sum(self.statuses.values()) / self.seeds, sum(self.injected.values()) / self.seeds
-        print(f"a seed: {runs:.1f} runs, {hours / self.seeds:.1f} hours, {faults:.1f} faults")
+        print("a seed: " + ", ".join(f"{mean:.1f} {what}" for what, mean in self.means().items()))
         for name, counter in (("faults", self.injected), ("ends", self.statuses), ("sometimes", self.sometimes)):
             print(f"{name}: " + ", ".join(f"{key} {value}" for key, value in counter.most_common()))
         print(*self.matrix.lines(), sep="\n")
@@ -70,12 +84,25 @@ class Sum:
             f"never reached with {replicas} replicas: {cell.row}, {cell.fate}, crash {cell.phase or 'none'}"
             for replicas, cell in self.matrix.missing()
         ]
-        rows = [f"not in the matrix: {row}" for row in sorted(self.matrix.unknown())]
-        return [*cells, *rows, *(f"never happened: {name}" for name in missing(self.sometimes, self.injected))]
+        thin = [
+            f"too little happens: {mean:.1f} {what} a seed on average, not {AT_LEAST[what]}"
+            for what, mean in self.means().items()
+            if mean < AT_LEAST[what]
+        ]
+        return [*cells, *(f"never happened: {name}" for name in missing(self.sometimes, self.injected)), *thin]
+
+    def untruths(self) -> list[str]:
+        """What the matrix says wrongly, a line each: whatever was reached, however few the seeds."""
+        cells = [
+            f"reached with {replicas} replicas: {cell.row}, {cell.fate}, crash {cell.phase or 'none'}; "
+            f"matrix.py says that it cannot be: {reason}"
+            for replicas, cell, reason in self.matrix.refuted()
+        ]
+        return [*cells, *(f"not in the matrix: {row}" for row in sorted(self.matrix.unknown()))]
 
 
 def main() -> int:
-    """Exit 1 if a seed violates an invariant, and if a full run leaves a cell or a branch unreached."""
+    """Exit 1 if a seed violates an invariant, or reaches what is said not to be, and if a full run leaves a cell or a branch unreached."""
     parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
     parser.add_argument("--seeds", type=count, default=200, help="how many seeds, from --from on")
     parser.add_argument("--from", dest="first", type=int, default=0)
@@ -133,10 +160,9 @@ def main() -> int:
     covers = len(seeds) >= COVERS_FROM and not options.settings
     if covers and not _hunt(total, first_seed=options.first + options.seeds, jobs=options.jobs):
         return 1
-    gaps = total.gaps()
-    if options.seed is None:
-        print(*gaps, sep="\n")
-    return 1 if gaps and covers else 0
+    gaps, untruths = total.gaps(), total.untruths()
+    print(*(gaps if options.seed is None else ()), *untruths, sep="\n")
+    return 1 if untruths or (gaps and covers) else 0
 
 
 def _asked_for(parser: argparse.ArgumentParser, options: argparse.Namespace) -> Sequence[int | Hunt | Altered]:
@@ -162,17 +188,17 @@ def _hunt(total: Sum, *, first_seed: int, jobs: int | None) -> bool:
     A cell is reached by some five of 200 seeds: of more than two thousand cells, chance alone leaves out a handful.
     """
     for number in range(HUNTS_MAX):
-        hunts = total.matrix.hunts(first_seed + number * HUNT_SEEDS, seeds=HUNT_SEEDS)
-        if not hunts:
+        further = hunts(total.matrix, first_seed + number * HUNT_SEEDS, seeds=HUNT_SEEDS)
+        if not further:
             break
         missing_before = len(total.matrix.missing())
-        for report in spread(outcome, hunts, jobs):
+        for report in spread(outcome, further, jobs):
             if isinstance(report, Violation):
                 print(report, flush=True)
                 return False
             total.matrix.add(report.replicas, report.cells)
         left = len(total.matrix.missing())
-        print(f"{len(hunts)} further seeds hunted {missing_before} cells; {left} are left")
+        print(f"{len(further)} further seeds hunted {missing_before} cells; {left} are left")
     return True
 
 

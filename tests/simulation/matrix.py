@@ -7,11 +7,8 @@ kind suffers just this. A cell that the default run never reaches fails it, unle
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from typing_extensions import override
-
-from tests.simulation.faults import APPLIED, TIMEOUTS, Aim, Cell, Fate, FaultPlan, Phase
+from tests.simulation.faults import APPLIED, NOT_APPLIED, TIMEOUTS, Aim, Cell, Fate, FaultPlan, Phase
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +26,6 @@ class Row:
     own_aims: int = 0
 
 
-LOOK = "launching: ListTasks"
 GIVE_BACK = "leases: PutItem lease give back"
 
 ROWS = (
@@ -44,7 +40,7 @@ ROWS = (
     Row("launching: UpdateItem task", writes=True),
     Row("launching: UpdateItem next try", writes=True, own_aims=4),
     Row("launching: UpdateItem end", writes=True, own_aims=4),
-    Row(LOOK, eventual=True, own_aims=4),
+    Row("launching: ListTasks", eventual=True, own_aims=7),
     Row("reconciling: Query RUNNING", eventual=True),
     Row("reconciling: DescribeTasks", eventual=True),
     Row("reconciling: GetObject", own_aims=3),
@@ -73,7 +69,7 @@ ROWS = (
     Row("leases: GetItem lease", needs="leases", own_aims=3),
     Row("leases: PutItem lease take", writes=True, needs="leases", own_aims=4),
     Row("leases: PutItem lease renew", writes=True, needs="leases", own_aims=4),
-    Row(GIVE_BACK, writes=True, needs="leases", own_aims=12),
+    Row(GIVE_BACK, writes=True, needs="leases", own_aims=15),
     Row("worker: GetItem"),
     Row("worker: UpdateItem claim", writes=True),
     Row("worker: UpdateItem result", writes=True),
@@ -92,19 +88,21 @@ MOMENTS: tuple[Phase | None, ...] = (None, *Phase)
 
 
 def not_applicable(row: Row, fate: Fate, phase: Phase | None) -> str:
-    """Why this cannot be; empty when it can."""
+    """Why this cannot be; empty when it can. A run that reaches one of these cells fails: the reason is wrong."""
     if phase is Phase.BEFORE and fate is not Fate.GOOD:
         return "a call that is never sent suffers nothing"
+    if phase is Phase.APPLIED and fate in NOT_APPLIED:
+        return "what is refused, fails or is lost on its way never takes effect, so there is no moment of it"
+    if phase is Phase.APPLIED and fate is Fate.APPLIED_LATE:
+        return "what takes effect late does so when its caller has its error: that crash is the one after the answer"
+    if phase is Phase.APPLIED and fate is not Fate.GOOD:
+        return "who dies before the answer never sees what was wrong with it: that crash is the one of a good call"
     if fate in APPLIED and not row.writes:
         return "a call without an effect cannot be applied in silence"
-    if phase is Phase.APPLIED and fate is not Fate.GOOD:
-        return "its host dies before the fault of the answer can reach it"
     if fate is Fate.STALE and not row.eventual:
         return "the call is strongly consistent"
-    if row.name == LOOK and fate is Fate.STALE:
-        return "a launch is looked for 45 s after its last send, and a listing is seldom so far behind"
-    if row.name == GIVE_BACK and fate in TIMEOUTS:
-        return "who gives a lease back waits for 3 s, and never learns that there is no answer"
+    if row.name == GIVE_BACK and phase is Phase.DELIVERED and fate in TIMEOUTS:
+        return "who gives a lease back waits for 3 s of the 20, and then no longer for this call: no crash comes at its end"
     return ""
 
 
@@ -141,41 +139,6 @@ def _turn(cells: list[Cell], ordinal: int, count: int) -> list[Cell]:
     return (cells + cells)[start : start + min(count, len(cells))]
 
 
-@dataclass(frozen=True, slots=True)
-class Hunt:
-    """A seed that is played, with so many replicas, for the sake of cells that no other has reached."""
-
-    seed: int
-    replicas: int
-    cells: tuple[Cell, ...]
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """What it changes in the seed's own scenario: what the cells need, and the aims."""
-        needs = {row.needs for row in ROWS if row.name in {cell.row for cell in self.cells}}
-        given = {f"with_{need}": True for need in needs if need}
-        replay = f"python -m tests.simulation --seed {self.seed} --trace --hunt '{self}'"
-        return {"replicas": self.replicas, "hunted": self.cells, "replay": replay, **given}
-
-    @override
-    def __str__(self) -> str:
-        """As `--hunt` takes it: the replicas, and each cell's row, fault and moment of the crash."""
-        return "; ".join(
-            [str(self.replicas), *(f"{each.row} | {each.fate} | {each.phase or ''}" for each in self.cells)]
-        )
-
-    @classmethod
-    def parse(cls, seed: int, text: str) -> "Hunt":
-        """The hunt of this text. Raises ValueError for any other."""
-        replicas, *cells = text.split("; ")
-        parts = [cell.split(" | ") for cell in cells]
-        return cls(
-            seed,
-            int(replicas),
-            tuple(Cell(row, Fate(fate), Phase(phase.strip()) if phase.strip() else None) for row, fate, phase in parts),
-        )
-
-
 class Matrix:
     """What many stories have reached, by number of replicas."""
 
@@ -196,13 +159,15 @@ class Matrix:
             if not self.reached[replicas][cell]
         ]
 
-    def hunts(self, first_seed: int, *, seeds: int) -> list["Hunt"]:
-        """Further seeds, as many for each number of replicas that misses cells, which aim at what is missing."""
-        hunts = []
-        for replicas in REPLICAS:
-            cells = tuple(cell for missed, cell in self.missing() if missed == replicas)
-            hunts += [Hunt(first_seed + number, replicas, cells) for number in range(seeds) if cells]
-        return hunts
+    def refuted(self) -> list[tuple[int, Cell, str]]:
+        """Cells that have been though they are said not to be, with the reason that was given."""
+        rows = {row.name: row for row in ROWS}
+        return [
+            (replicas, cell, reason)
+            for replicas, cells in self.reached.items()
+            for cell in cells
+            if cell.row in rows and (reason := not_applicable(rows[cell.row], cell.fate, cell.phase))
+        ]
 
     def unknown(self) -> set[str]:
         """Rows that were seen and are not listed: somebody added a call."""

@@ -3,7 +3,7 @@
 import asyncio
 import contextvars
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
@@ -102,7 +102,7 @@ class Network:
         self.say(f"{host.name} {row}{f': {error}' if error else ''}{_said(cell.fate)}")
         await self._crash_if(host, index, cell, Phase.APPLIED)
         if cell.fate in TIMEOUTS:
-            await asyncio.sleep(TIMEOUT_S)  # noqa: TID251 - on the simulation's own loop
+            await self._silence(cell)
         else:
             await self._leg(host, number, "back")
         await self._crash_if(host, index, cell, Phase.DELIVERED)
@@ -121,6 +121,15 @@ class Network:
             self.say(f"{name} of long ago takes effect{f': {error}' if error else ''}")
 
         self.loop.call_later(delay_s, arrive, context=contextvars.Context())
+
+    async def _silence(self, cell: Cell) -> None:
+        """No answer comes. A caller that gives up sooner has met the silence too; what would have come after it has not been."""
+        try:
+            await asyncio.sleep(TIMEOUT_S)  # noqa: TID251 - on the simulation's own loop
+        except asyncio.CancelledError:
+            self.plan.aimed.discard(cell)
+            self.plan.note(replace(cell, phase=None))
+            raise
 
     async def _leg(self, host: Host, number: int, leg: str) -> None:
         await asyncio.sleep(self.plan.latency_s(host.name, number, leg))  # noqa: TID251 - on the simulation's own loop

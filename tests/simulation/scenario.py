@@ -211,6 +211,7 @@ class Report:
     injected: Counter[str]
     cells: Counter[Cell]
     statuses: Counter[str]
+    organisations: int
     sometimes: Counter[str]
     trace: list[str] = field(default_factory=list)
 

@@ -1,17 +1,23 @@
 """Bad input to the commands of the simulation is refused with what is wrong: a gate that takes a typo for nothing to do is none."""
 
+import asyncio
 import subprocess
 import sys
-from collections import Counter
+from collections import Counter, deque
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from tests.simulation import __main__ as command
+from tests.simulation import matrix
 from tests.simulation.crash_points import Shot, sample
-from tests.simulation.faults import Cell, CrashAt, Fate, Phase
+from tests.simulation.faults import TIMEOUTS, Aim, Cell, CrashAt, Fate, FaultPlan, Phase
+from tests.simulation.hunting import Hunt, hunts
 from tests.simulation.invariants import Violation
-from tests.simulation.matrix import REPLICAS, ROWS, Hunt, Matrix, cells_of
+from tests.simulation.matrix import REPLICAS, ROWS, Matrix, cells_of
+from tests.simulation.network import Network
+from tests.simulation.sim_loop import Host, SimLoop
 from tests.simulation.world import outcome
 
 ROOT = Path(__file__).parents[2]
@@ -71,11 +77,51 @@ def test_a_hunt_reaches_the_cells_that_it_is_played_for_and_is_played_again_by_i
 
 
 def test_what_no_seed_has_reached_is_hunted_with_the_number_of_replicas_that_misses_it() -> None:
-    matrix = Matrix()
+    reached = Matrix()
     everything = Counter(cell for row in ROWS for cell in cells_of(row))
     missed = Cell("launching: UpdateItem claim", Fate.THROTTLED, None)
     for replicas in REPLICAS:
-        matrix.add(replicas, everything - Counter([missed]) if replicas == 2 else everything)
-    assert matrix.hunts(300, seeds=2) == [Hunt(300, 2, (missed,)), Hunt(301, 2, (missed,))]
-    matrix.add(2, Counter([missed]))
-    assert matrix.hunts(300, seeds=2) == []
+        reached.add(replicas, everything - Counter([missed]) if replicas == 2 else everything)
+    assert hunts(reached, 300, seeds=2) == [Hunt(300, 2, (missed,)), Hunt(301, 2, (missed,))]
+    reached.add(2, Counter([missed]))
+    assert hunts(reached, 300, seeds=2) == []
+
+
+def test_a_reached_cell_that_is_said_not_to_be_fails_the_run_and_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    reason = "nobody has ever seen it"
+    monkeypatch.setattr(matrix, "not_applicable", lambda *cell: reason * (cell[1:] == (Fate.TIMEOUT_APPLIED, None)))
+    monkeypatch.setattr(command, "spread", lambda function, stories, _: map(function, stories))
+    outage = '[{"begin_s": 0, "end_s": 1000, "fate": "timeout_applied", "calls": ["RunTask"]}]'
+    short = ["replicas=1", "runs=2", "chaos=false", "with_trainer=false", "calm_from_s=300", f"outages={outage}"]
+    words = ["tests.simulation", "--seed", "3", *(word for each in short for word in ("--set", each))]
+    monkeypatch.setattr(sys, "argv", words)
+    assert command.main() == 1
+    said = "reached with 1 replicas: launching: RunTask first, timeout_applied, crash none; matrix.py says that it cannot be"
+    assert f"{said}: {reason}\n" in capsys.readouterr().out
+
+
+def test_a_row_that_the_matrix_does_not_have_is_named() -> None:
+    total = command.Sum()
+    total.matrix.add(2, Counter([Cell("launching: UpdateItem unknown", Fate.GOOD)]))
+    assert total.untruths() == ["not in the matrix: launching: UpdateItem unknown"]
+
+
+@pytest.mark.parametrize("fate", sorted(TIMEOUTS))
+@pytest.mark.parametrize("phase", [None, Phase.DELIVERED])
+def test_a_caller_that_gives_up_sooner_has_met_the_silence(fate: Fate, phase: Phase | None) -> None:
+    """Who gives a lease back waits for 3 s, the network for 20. What would have come after them has not been."""
+    loop, aim = SimLoop(1, shuffled=False), Aim(Cell(matrix.GIVE_BACK, fate, phase), 0.0)
+    plan = FaultPlan(seed=1, rate=0.0, calm_from_s=60.0, aims={matrix.GIVE_BACK: deque([aim])})
+    net = Network(loop, plan, on_crash=loop.crash, on_throttle=lambda *_: None)
+
+    async def give_back() -> None:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(3):
+                await net.call(Host("leases"), "PutItem lease give back", lambda: None)
+
+    loop.run_until_complete(loop.start(Host("keeper"), give_back(), "giving back"))
+    loop.bury()
+    loop.close()
+    assert plan.cells == Counter([Cell(matrix.GIVE_BACK, fate)])

@@ -16,8 +16,8 @@ import pytest
 from tests.simulation.conduct import Conduct
 from tests.simulation.crash_points import USUAL, Shot
 from tests.simulation.faults import Fate, Outage
+from tests.simulation.hunting import Hunt
 from tests.simulation.invariants import Violation
-from tests.simulation.matrix import Hunt
 from tests.simulation.mutants import MUTANTS
 from tests.simulation.mutation_gate import Broken, first_seed_that_notices
 from tests.simulation.removing import CALM

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.simulation.__main__ import Sum
 from tests.simulation.crash_points import SCENES, Shot, single
 from tests.simulation.faults import Phase
 from tests.simulation.mutants import MUTANTS
@@ -46,6 +47,27 @@ def test_no_seed_violates_an_invariant(seed: int) -> None:
     assert sum(report.statuses.values()) == 24
     assert sum(report.injected.values()) >= 10
     assert report.simulated_s >= 2 * 3600
+
+
+def test_no_cell_is_reached_that_is_said_not_to_be() -> None:
+    total = Sum()
+    for report in map(story, SEEDS):
+        total.add(report)
+    assert total.untruths() == []
+
+
+def test_a_seed_is_a_whole_story_on_average_and_a_thinner_one_is_told() -> None:
+    total = Sum()
+    for report in map(story, SEEDS):
+        total.add(report)
+    means = total.means()
+    assert means["runs"] >= 20
+    assert means["organisations"] == 2
+    assert means["hours"] >= 2
+    assert means["faults"] >= 10
+    assert not [gap for gap in total.gaps() if gap.startswith("too little happens")]
+    total.organisations //= 2
+    assert "too little happens: 1.0 organisations a seed on average, not 2" in total.gaps()
 
 
 def test_every_two_traits_of_a_scenario_meet_within_two_hundred_seeds() -> None:

@@ -22,8 +22,8 @@ from tests.simulation.clients import Client, Trainer
 from tests.simulation.conduct import Conduct
 from tests.simulation.fleet import Fleet
 from tests.simulation.hearing import branches, heard
+from tests.simulation.hunting import Hunt
 from tests.simulation.invariants import Invariants, Violation
-from tests.simulation.matrix import Hunt
 from tests.simulation.network import Network, SimClock
 from tests.simulation.replay import ENDINGS, Altered, frames, told
 from tests.simulation.scenario import CLUSTER, Report, Scenario, a_run, worker_definition
@@ -184,6 +184,7 @@ class World:
             injected=self.plan.injected,
             cells=self.plan.cells,
             statuses=Counter(run.status.value for run in self.table.records.values()),
+            organisations=len({run.org_id for run in self.table.records.values()}),
             sometimes=self.sometimes,
             trace=self.net.trace,
         )
