@@ -14,12 +14,15 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from dagy_control.entrypoints.command import ConfigOption, JsonOption, console, with_ports
+from dagy_control.entrypoints.policies import admission_limits
 from dagy_control.entrypoints.records import hiding
 from dagy_control.entrypoints.wiring import Ports
-from dagy_control.model.runs import Run
+from dagy_control.model.census import Census
+from dagy_control.model.runs import Run, RunStatus
 from dagy_control.model.task_runs import TaskRun
 from dagy_control.operations.explain import Explanation, explain
 from dagy_control.operations.explain_batch import BatchExplanation, explain_batch
+from dagy_control.operations.explain_waiting import waits_for
 from dagy_control.requests.known_run import known_run
 from dagy_control.requests.listing import LOOKED_AT_MAX, Listing, list_batch
 from dagy_control.requests.refusals import RequestRefused
@@ -38,17 +41,29 @@ def explain_run(
         _explain_batch(correlation_id, config, as_json=as_json)
         return
 
-    async def work(ports: Ports) -> tuple[Run, Sequence[TaskRun]]:
+    async def work(ports: Ports) -> tuple[Run, Sequence[TaskRun], str]:
         if run_id is None or correlation_id is not None:
             raise RequestRefused("run_id", "say which run, or --correlation-id BATCH; one of the two")
         run = hiding(await known_run(ports.runs, run_id), ports.settings.worker.redact_keys)
-        return run, await ports.task_runs.of_run(run_id)
+        return run, await ports.task_runs.of_run(run_id), await _waits_for(ports, run)
 
-    story = explain(*with_ports(config, work))
+    run, tasks, waiting = with_ports(config, work)
+    story = explain(run, tasks, waits_for=waiting)
     if as_json:
         print(json.dumps(document(story), indent=2))
         return
     console().print(story_page(story))
+
+
+async def _waits_for(ports: Ports, run: Run) -> str:
+    """What a queued run waits for, from the records of the active runs."""
+    census = Census()
+    if run.status is RunStatus.QUEUED:
+        for status in (RunStatus.LAUNCHING, RunStatus.RUNNING):
+            async for page in ports.runs.active(status):
+                census.add(page)
+    limits = admission_limits(ports.settings) if ports.settings.launching.enabled else None
+    return waits_for(run, census, limits, ports.clock.now())
 
 
 def _explain_batch(correlation_id: str, config: str | None, *, as_json: bool) -> None:
@@ -89,6 +104,8 @@ def story_page(story: Explanation) -> Group:
     parts: list[Table | Text] = [Text.assemble(("run ", ""), (story.run_id, "bold"), ": ", story.summary), table]
     if story.waited_seconds:
         parts.append(Text(f"In the queue for {story.waited_seconds:.1f} s in all."))
+    if story.waits_for:
+        parts.append(Text(f"It waits for {story.waits_for}."))
     if story.remedy:
         parts.append(Text(f"What to do: {story.remedy}"))
     return Group(*parts)

@@ -154,17 +154,23 @@ def launch_target(settings: Settings) -> LaunchTarget:
     )
 
 
+def admission_limits(settings: Settings) -> AdmissionLimits:
+    """How many runs may be active at once."""
+    launching = settings.launching
+    return AdmissionLimits(
+        max_concurrent_tasks=launching.max_concurrent_tasks,
+        max_per_org=launching.max_per_org,
+        max_per_flow=launching.max_per_flow,
+        max_admitted=launching.max_claims_per_tick,
+    )
+
+
 def launch_policy(settings: Settings) -> LaunchPolicy:
     """All that launching is told. `missing_for_launch()` must be empty."""
     launching = settings.launching
     return LaunchPolicy(
         target=launch_target(settings),
-        limits=AdmissionLimits(
-            max_concurrent_tasks=launching.max_concurrent_tasks,
-            max_per_org=launching.max_per_org,
-            max_per_flow=launching.max_per_flow,
-            max_admitted=launching.max_claims_per_tick,
-        ),
+        limits=admission_limits(settings),
         retry=LaunchRetryPolicy(
             max_launch_tries=launching.max_launch_tries,
             retry_delay_s=launching.retry_delay_s,

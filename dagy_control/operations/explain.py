@@ -37,7 +37,10 @@ class Moment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Explanation:
-    """A run's story. `summary`: how it stands, in one sentence; `remedy`: what a person can do, "" when there is nothing to do."""
+    """A run's story. `summary`: how it stands, in one sentence; `remedy`: what a person can do, "" when there is nothing to do.
+
+    `waits_for`: what a queued run waits for at the moment; not of the story, which a year later is the same.
+    """
 
     run_id: str
     status: RunStatus
@@ -49,10 +52,11 @@ class Explanation:
     estimated_cost_usd: float | None
     waited_seconds: float
     """Time in the queue, over all attempts."""
+    waits_for: str = ""
 
 
-def explain(run: Run, tasks: Sequence[TaskRun]) -> Explanation:
-    """The story of one run. `tasks`: every row of DAGY_TASK_RUNS that it has."""
+def explain(run: Run, tasks: Sequence[TaskRun], *, waits_for: str = "") -> Explanation:
+    """The story of one run. `tasks`: every row of DAGY_TASK_RUNS that it has. `waits_for`: a sentence of `explain_waiting`."""
     moments = [*_request(run), *_marks(run), *_steps(run), *_ecs(run), *_tasks(run, tasks)]
     tellers = list(Teller)
     return Explanation(
@@ -65,6 +69,7 @@ def explain(run: Run, tasks: Sequence[TaskRun]) -> Explanation:
         infra_failures=run.infra_failures,
         estimated_cost_usd=run.estimated_cost_usd,
         waited_seconds=round(sum(seconds for _, seconds in _waits(run)), 3),
+        waits_for=waits_for,
     )
 
 
@@ -81,10 +86,17 @@ def _summary(run: Run) -> str:
             return f"{run.status}{took}, after {attempts}{cost}"
         case _ if run.cancel_requested_at is not None:
             return f"{run.status}, being cancelled, attempt {run.attempt}"
-        case RunStatus.QUEUED if run.not_before is not None:
-            return f"QUEUED, attempt {run.attempt}, not before {run.not_before:%Y-%m-%d %H:%M:%S}"
+        case RunStatus.QUEUED:
+            return _summary_of_queued(run)
         case _:
             return f"{run.status}, attempt {run.attempt}"
+
+
+def _summary_of_queued(run: Run) -> str:
+    since = run.active_since or run.created_at
+    launch_try = f", launch try {run.launch_try}" if run.launch_try > 1 else ""
+    not_before = "" if run.not_before is None else f", not before {run.not_before:%Y-%m-%d %H:%M:%S}"
+    return f"QUEUED since {since:%Y-%m-%d %H:%M:%S}, attempt {run.attempt}{launch_try}{not_before}"
 
 
 def _request(run: Run) -> Iterator[Moment]:

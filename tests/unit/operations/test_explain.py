@@ -133,8 +133,23 @@ def test_a_cancel_is_told_at_its_own_time_and_a_waiting_run_with_when_it_may_sta
     tale._after(request_cancel(tale.run, now=tale.now, by="request"), 5)
     assert "being cancelled" in explain(tale.run, ()).summary
     assert any(text.startswith("its cancel was requested") for text in texts(explain(tale.run, ()), Teller.REQUEST))
-    waiting = a_run(not_before=NOW + timedelta(minutes=5), attempt=2)
-    assert explain(waiting, ()).summary == "QUEUED, attempt 2, not before 2026-01-01 00:05:00"
+    waiting = a_run(not_before=NOW + timedelta(minutes=5), attempt=2, active_since=NOW)
+    assert explain(waiting, ()).summary == "QUEUED since 2026-01-01 00:00:00, attempt 2, not before 2026-01-01 00:05:00"
+    third_try = explain(replace(waiting, launch_try=3, not_before=None), (), waits_for="no_room: of course")
+    assert third_try.summary == "QUEUED since 2026-01-01 00:00:00, attempt 2, launch try 3"
+    assert third_try.waits_for == "no_room: of course"
+
+
+def test_a_launch_is_told_with_what_had_held_it_back() -> None:
+    tale = Tale()
+    held = "15.0 s by no_room, 4.0 s by api_budget"
+    tale.now += timedelta(seconds=20)
+    tale.write(
+        claim_launch(tale.run, request="{}", provider="FARGATE", cluster="c", now=tale.now, by="launching", held=held)
+    )
+    assert texts(explain(tale.run, ()))[-1] == (
+        f"QUEUED -> LAUNCHING: launch try 1 on FARGATE; held back {held}; it had waited 20.0 s in the queue"
+    )
 
 
 def a_task(number: int, status: str = "SUCCEEDED", **values: object) -> TaskRun:
