@@ -113,12 +113,8 @@ class DynamoRuns:
         """By the index of that name."""
         return await self._newest(BY_FLOW, flow_key(org_id, flow_name), limit)
 
-    async def by_correlation(self, correlation_id: str, *, limit: int) -> Sequence[Run]:
-        """By the index of that name, whose key is the root correlation id."""
-        return await self._newest(BY_CORRELATION, correlation_id, limit)
-
     async def of_correlation(self, correlation_id: str) -> AsyncGenerator[Sequence[Run], None]:
-        """By the same index, page by page."""
+        """By the index `by_correlation`, whose key is the root correlation id, page by page."""
         run_ids, after = await self._id_page(BY_CORRELATION, correlation_id, size=KEYS_MAX)
         yield await self._runs(run_ids)
         while after is not None:

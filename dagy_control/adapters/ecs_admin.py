@@ -4,7 +4,6 @@ from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 from dagy_control.adapters.calls import AwsCalls
-from dagy_control.errors import Permanent
 
 if TYPE_CHECKING:
     from types_aiobotocore_ecs import ECSClient
@@ -53,15 +52,3 @@ class EcsAdmin:
             answer: Any = await self._client.register_task_definition(**definition)
         arn: str = answer["taskDefinition"]["taskDefinitionArn"]
         return arn
-
-    async def task_definition(self, name: str) -> Mapping[str, Any] | None:
-        """The task definition called `family` (its newest active revision) or `family:revision`; None when there is none."""
-        try:
-            with self._call("DescribeTaskDefinition"):
-                answer: Any = await self._client.describe_task_definition(taskDefinition=name)
-        except Permanent as error:
-            if error.code == "ClientException" and "unable to describe" in str(error).lower():
-                return None
-            raise
-        found: Mapping[str, Any] = answer["taskDefinition"]
-        return found

@@ -25,19 +25,18 @@ CHUNK_BYTES = 256 * 1024
 
 
 class S3Artifacts:
-    """Artifacts under a prefix of one bucket; downloads take any `s3://` URI that the role may read."""
+    """Artifacts in one bucket; downloads take any `s3://` URI that the role may read."""
 
-    def __init__(self, client: "S3Client", calls: AwsCalls, *, bucket: str, prefix: str = "") -> None:
+    def __init__(self, client: "S3Client", calls: AwsCalls, *, bucket: str) -> None:
         self._client = client
         self._call = calls.of("s3")
         self._bucket = bucket
-        self._prefix = prefix
 
     async def upload(self, key: str, content: bytes) -> str:
         """PutObject; S3 checks the body by a checksum that botocore adds."""
         with self._call("PutObject"):
-            await self._client.put_object(Bucket=self._bucket, Key=self._prefix + key, Body=content)
-        return f"s3://{self._bucket}/{self._prefix}{key}"
+            await self._client.put_object(Bucket=self._bucket, Key=key, Body=content)
+        return f"s3://{self._bucket}/{key}"
 
     async def download(self, uri: str, target: Path, *, max_bytes: int) -> str:
         """GetObject, read in pieces and never further than `max_bytes`. Writes what came so far also when it fails."""

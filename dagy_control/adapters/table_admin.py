@@ -41,11 +41,6 @@ class TableAdmin:
         """
         return [await self._ensure(spec, names[spec.setting]) for spec in tables]
 
-    async def missing(self, names: Mapping[str, str], tables: Sequence[TableSpec] = TABLES) -> list[str]:
-        """Names of the tables that are not there, or not ACTIVE; empty when all can be used."""
-        found = [(names[spec.setting], await self._describe(names[spec.setting])) for spec in tables]
-        return [name for name, table in found if table is None or table["TableStatus"] != "ACTIVE"]
-
     async def _ensure(self, spec: TableSpec, name: str) -> TableResult:
         outcome = "exists"
         if await self._describe(name) is None and await self._create(spec, name):

@@ -80,7 +80,6 @@ class FlowRunner:
             on_failed=self._options.on_hook_failed,
             on_change=self._waker.wake,
         )
-        self._over = asyncio.Event()
         self._begun = False
         self._drain_until_s: float | None = None
         self._drained = False
@@ -116,19 +115,15 @@ class FlowRunner:
                     await host.close()
             if not kept:
                 self._results.close()
-            self._over.set()
 
     def request_shutdown(self, drain_s: float) -> None:
-        """Start nothing new; give what is in flight `drain_s` seconds, then end it; cancel the rest. Later calls change nothing."""
+        """Start nothing new; give what is in flight `drain_s` seconds, then end it; cancel the rest. Later calls change nothing.
+
+        The run is over at most `drain_s` + `stop_grace_s` and a moment later.
+        """
         if self._drain_until_s is None:
             self._drain_until_s = self._clock.monotonic() + drain_s
             self._waker.wake()
-
-    async def shutdown(self, drain_s: float) -> None:
-        """`request_shutdown`, and wait until the run is over: at most `drain_s` + `stop_grace_s` and a moment."""
-        self.request_shutdown(drain_s)
-        if self._begun:
-            await self._over.wait()
 
     def result(self) -> object:
         """What the flow's function returned, with the tasks' results in it. Only after `run` gave a success.

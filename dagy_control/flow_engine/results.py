@@ -68,11 +68,6 @@ class ResultStore:
         self._folder = tempfile.mkdtemp(prefix="dagy-results-", dir=self._limits.folder)
         self.close = weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
 
-    @property
-    def disk_bytes(self) -> int:
-        """What the files hold now."""
-        return self._disk_bytes
-
     def call(self, task: TaskSpec) -> Call:
         """What an attempt of this task needs; its upstreams have all succeeded."""
         results = {key: self._results[key] for key in self._upstream[task.key]}

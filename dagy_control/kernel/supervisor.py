@@ -41,11 +41,6 @@ class Supervisor:
         self._log = log(__name__)
 
     @property
-    def draining(self) -> bool:
-        """True from the first wish to stop on."""
-        return self._drain.begun
-
-    @property
     def drain_timeout_s(self) -> float:
         """Seconds that a drain may take in all. May be replaced until it has begun."""
         return self._drain_timeout_s

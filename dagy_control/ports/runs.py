@@ -54,10 +54,6 @@ class Runs(Protocol):
         """The newest `limit` runs of one flow of an organisation, newest first. Eventually consistent."""
         ...
 
-    async def by_correlation(self, correlation_id: str, *, limit: int) -> Sequence[Run]:
-        """Up to `limit` runs of a batch: those whose root correlation id it is, newest first. Eventually consistent."""
-        ...
-
 
 class RunListings(Protocol):
     """What requests ask of the runs table beside single runs. Kept by the same store as `Runs`."""

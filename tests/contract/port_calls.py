@@ -222,10 +222,10 @@ CALLS: Mapping[str, PortCall] = {
     "runs.by_flow": PortCall(
         operation="Query", before=five_runs, call=lambda ports, name: ports.runs.by_flow(name, "etl", limit=4)
     ),
-    "runs.by_correlation (a later page)": PortCall(
+    "runs.by_org (a later page)": PortCall(
         operation="Query",
         before=five_runs,
-        call=lambda ports, name: ports.runs.by_correlation(name, limit=9),
+        call=lambda ports, name: ports.runs.by_org(name, limit=9),
         after=1,
     ),
     "runs.of_correlation (a later page)": PortCall(

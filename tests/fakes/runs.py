@@ -94,10 +94,6 @@ class FakeRuns(Faulty):
         lost(await self._begin("by_flow"))
         return self._newest(lambda run: (run.org_id, run.flow_name) == (org_id, flow_name), limit)
 
-    async def by_correlation(self, correlation_id: str, *, limit: int) -> Sequence[Run]:
-        lost(await self._begin("by_correlation"))
-        return self._newest(lambda run: (run.parent_correlation_id or run.correlation_id) == correlation_id, limit)
-
     async def of_correlation(self, correlation_id: str) -> AsyncGenerator[Sequence[Run], None]:
         runs = self._newest(lambda run: (run.parent_correlation_id or run.correlation_id) == correlation_id, None)
         for start in range(0, max(len(runs), 1), self.page_size):

@@ -85,9 +85,6 @@ class SimRuns:
     async def by_flow(self, org_id: str, flow_name: str, *, limit: int) -> Sequence[Run]:
         raise NotImplementedError(org_id, flow_name, limit)
 
-    async def by_correlation(self, correlation_id: str, *, limit: int) -> Sequence[Run]:
-        raise NotImplementedError(correlation_id, limit)
-
 
 @dataclass(eq=False)
 class SimEcsClient:

@@ -200,11 +200,10 @@ async def test_a_shutdown_lets_the_drain_finish_what_is_in_flight_and_cancels_th
     running = asyncio.create_task(run.finish(), name="the run")  # noqa: TID251 - the shutdown comes from beside it
     stuck = await pid_in(tmp_path / "stuck")
     await until(lambda: run.reporter.states("quick") == [TaskState.RUNNING])
-    stopping = asyncio.create_task(run.runner.shutdown(1.0), name="the shutdown")  # noqa: TID251 - likewise
+    run.runner.request_shutdown(1.0)
     await until(lambda: run.reporter.states("other") == [TaskState.CANCELLED])
     (tmp_path / "go").touch()
     outcome = await running
-    await stopping
     assert (outcome.failure_class, outcome.message) == (FailureClass.SHUTDOWN, SHUTDOWN_MESSAGE)
     assert {key: run.reporter.last(key).state for key in ("quick", "stuck", "next")} == {
         "quick": TaskState.SUCCEEDED,
@@ -216,7 +215,7 @@ async def test_a_shutdown_lets_the_drain_finish_what_is_in_flight_and_cancels_th
 
 async def test_a_shutdown_before_the_run_starts_nothing() -> None:
     run = Run(a_flow(a_task("a", "add")))
-    await run.runner.shutdown(5)
+    run.runner.request_shutdown(5)
     outcome = await run.finish()
     assert outcome.failure_class is FailureClass.SHUTDOWN
     assert run.reporter.states("a") == [TaskState.CANCELLED]
