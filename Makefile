@@ -102,7 +102,7 @@ simulate-long: $(STAMP) ## The same with a second crash a little later: some 20 
 simulate-mutants: $(STAMP) ## Remove each safeguard in turn: the simulation must notice
 	@$(BIN)/python -m tests.simulation.mutation_gate --seeds $(or $(SEEDS),80)
 
-simulate-interpreters: $(STAMP) ## Play seeds twice on every other CPython of this machine: one seed, one trace
+simulate-interpreters: $(STAMP) ## Play seeds twice on CPython 3.11 to 3.14, as far as the machine has them: one seed, one trace
 	@$(BIN)/python -m tests.simulation.interpreters
 
 bench: $(STAMP)   ## Measure, as ratios within one run: launching against the buckets' own time, passes and events against plain aiobotocore, flows against bare threads and processes
