@@ -69,15 +69,18 @@ def _rule_problem(violation: Violation, draft: Draft) -> Problem:
         (place for place in places if place != DEFAULT), DEFAULT
     )  # a default breaks no rule: name the value that was set
     text = draft.reference(violation.at) or value_text(setting, value)
-    return Problem(source, setting.key, text, violation.reason, violation.remedy)
+    referenced = any(draft.reference(place) for place in violation.others or (violation.at,))
+    reason, remedy = violation.told(with_value=not referenced)
+    return Problem(source, setting.key, text, reason, remedy)
 
 
 def _field_problem(detail: ErrorDetails, draft: Draft) -> Problem:
-    location = tuple(part for part in detail["loc"] if part != "[key]")
+    within = tuple(part for part in detail["loc"] if part != "[key]")
+    location = draft.resolved_whole(within)  # what is named in there is not shown either
     key = _dotted(location)
     source = draft.source(location)
     given = draft.reference(location) or shown(key, detail["input"])
-    if detail["type"] == "extra_forbidden":
+    if detail["type"] == "extra_forbidden" and location == within:
         remedy = _unknown_remedy(location)
         given = draft.reference(location) or shown_of_unknown(f"{key} {remedy}", detail["input"])
         return Problem(source, key, given, "is not a setting", remedy)
@@ -89,6 +92,8 @@ def _field_problem(detail: ErrorDetails, draft: Draft) -> Problem:
         given = draft.reference(location) or shown_of_unknown(key, detail["input"])
         return Problem(source, key, given, "must be a table", remedy)
     member = next((each for each in setting.members if each.path == (str(location[-1]),)), None)
+    if location != within or (detail["type"] == "value_error" and draft.reference(location)):
+        return Problem(source, key, given, "does not stand for what this takes", _value_remedy(setting, source))
     if detail["type"] == "missing" and member is not None:
         return Problem(source, key, None, "is missing", f"add it: {_first_sentence(member)}")
     reason = _SUBJECT.sub("must ", detail["msg"])

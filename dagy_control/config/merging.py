@@ -69,6 +69,10 @@ class Draft:
                 return text
         return None
 
+    def resolved_whole(self, location: Location) -> Location:
+        """Where the reference stands that gave the value at `location` and all around it; `location` itself when none did."""
+        return next((place for place in self._hidden if location[: len(place)] == place), location)
+
     def _refuse(self, location: Location, text: str, reason: str, remedy: str) -> None:
         key = ".".join(str(part) for part in location)
         self.problems.append(Problem(self.source(location), key, text, reason, remedy))

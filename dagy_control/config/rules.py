@@ -13,14 +13,28 @@ Path = tuple[str, ...]
 """A setting: its section and its name; a root setting has its name only."""
 
 
+VALUE = "{value}"
+NOT_SHOWN = "…"
+
+
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """A broken rule. `at`: the setting to change; `others`: those it was compared with; `reason` and `remedy`: sentences."""
+    """A broken rule. `at`: the setting to change; `others`: those it was compared with; `reason` and `remedy`: sentences.
+
+    `VALUE` in them stands for `value`, which those others have, or `at` where there are none: it may have come by a reference, and must
+    not be told then.
+    """
 
     at: Path
     others: tuple[Path, ...]
     reason: str
     remedy: str
+    value: str = ""
+
+    def told(self, *, with_value: bool) -> tuple[str, str]:
+        """The reason and the remedy."""
+        value = self.value if with_value else NOT_SHOWN
+        return self.reason.replace(VALUE, value), self.remedy.replace(VALUE, value)
 
 
 def find_violations(settings: "Settings") -> tuple[Violation, ...]:
@@ -82,8 +96,9 @@ def _time_order(settings: "Settings") -> Iterator[Violation]:
             yield Violation(
                 greater,
                 (smaller,),
-                f"must be {relation} {'.'.join(smaller)}, which is {low:g}: {why}",
+                f"must be {relation} {'.'.join(smaller)}, which is {VALUE}: {why}",
                 f"raise {'.'.join(greater)}, or lower {'.'.join(smaller)}",
+                f"{low:g}",
             )
 
 
@@ -114,9 +129,10 @@ def _enough_to_judge(settings: "Settings") -> Iterator[Violation]:
         yield Violation(
             ("reconciling", "max_runs"),
             (("reconciling", "missing_share_min_tasks"),),
-            f"is below reconciling.missing_share_min_tasks, which is {reconciling.missing_share_min_tasks}: "
+            f"is below reconciling.missing_share_min_tasks, which is {VALUE}: "
             "a pass too small to tell a lost task from a wrong cluster would end none",
             "raise it, or set it to 0 for all runs",
+            str(reconciling.missing_share_min_tasks),
         )
 
 
@@ -133,12 +149,12 @@ def _two_queues(settings: "Settings") -> Iterator[Violation]:
 
 def _profile_exists(settings: "Settings") -> Iterator[Violation]:
     if settings.ecs.default_profile not in settings.ecs.profiles:
-        names = ", ".join(settings.ecs.profiles)
         yield Violation(
             ("ecs", "default_profile"),
             (("ecs", "profiles"),),
-            f"is not one of ecs.profiles ({names})",
-            f"name one of {names}, or add the profile (naming any profile replaces the default ones)",
+            f"is not one of ecs.profiles ({VALUE})",
+            f"name one of {VALUE}, or add the profile (naming any profile replaces the default ones)",
+            ", ".join(settings.ecs.profiles),
         )
 
 
@@ -166,8 +182,9 @@ def _state_table_names(settings: "Settings") -> Iterator[Violation]:
             yield Violation(
                 ("orphans", "state_tables"),
                 (),
-                f"two of them have the {attribute} '{value}': {why}",
+                f"two of them have the {attribute} '{VALUE}': {why}",
                 f"give each its own {attribute}",
+                value,
             )
 
 
