@@ -69,7 +69,7 @@ class S3Files:
 def _member(text: str, key: str) -> str:
     try:
         members: Any = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         members = None
     if not isinstance(members, dict):
         raise Permanent(f"the secret is no JSON object, so it has no key {key!r}")

@@ -24,14 +24,14 @@ class ScanAnswer:
 class ScanDoor:
     """`scan` is given the body as it came, and whether whoever sent it has shown the token; it never raises a `DagyError`.
 
-    `last` gives what the loop has found by itself; `refuse` the documented output for a request that is not let in. `token` None:
-    nobody can show one.
+    `last` gives what the loop has found by itself; `refuse` the documented output for a request that is not let in. `token`: the
+    one in effect now, asked once for each request; None: nobody can show one.
     """
 
     scan: Callable[[bytes, bool], Awaitable[ScanAnswer]]
     last: Callable[[], ScanAnswer]
     refuse: Callable[[str], dict[str, Any]]
-    token: str | None = None
+    token: Callable[[], str | None]
 
 
 def add_scan_routes(app: FastAPI, door: ScanDoor) -> None:
@@ -39,24 +39,25 @@ def add_scan_routes(app: FastAPI, door: ScanDoor) -> None:
 
     @app.post("/orphans/scan", summary="Scan for orphans now; input and output as the scanner's document has them")
     async def scan_orphans(request: Request) -> JSONResponse:
-        if refusal := _refusal(request, door):
+        token = door.token()
+        if refusal := _refusal(request, door, token):
             return refusal
         body = await _body(request)
         if body is None:
             return JSONResponse(door.refuse(f"the input is longer than {BODY_MAX_BYTES} bytes"), status_code=413)
-        return _response(await door.scan(body, door.token is not None))
+        return _response(await door.scan(body, token is not None))
 
     @app.get("/orphans/scan", summary="What the loop's last scan has reported")
     async def last_scan(request: Request) -> JSONResponse:
-        return _refusal(request, door) or _response(door.last())
+        return _refusal(request, door, door.token()) or _response(door.last())
 
 
 def _response(answer: ScanAnswer) -> JSONResponse:
     return JSONResponse(answer.document, status_code=answer.status, headers={"cache-control": "no-store"})
 
 
-def _refusal(request: Request, door: ScanDoor) -> JSONResponse | None:
-    if door.token is None or _shows(request.headers.get("authorization", ""), door.token):
+def _refusal(request: Request, door: ScanDoor, token: str | None) -> JSONResponse | None:
+    if token is None or _shows(request.headers.get("authorization", ""), token):
         return None
     told = door.refuse("this needs the header 'Authorization: Bearer TOKEN' with the token of api.token")
     return JSONResponse(told, status_code=401, headers={"www-authenticate": "Bearer"})

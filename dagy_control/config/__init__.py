@@ -19,7 +19,7 @@ from dagy_control.config.loops import (
 )
 from dagy_control.config.problems import ConfigError, Problem
 from dagy_control.config.reference import example_toml, reference_markdown
-from dagy_control.config.references import Reference, Store, Unresolved
+from dagy_control.config.references import Reference, References, Store, Unresolved
 from dagy_control.config.settings import Settings
 from dagy_control.config.toml_file import ConfigText, read_bytes
 
@@ -38,6 +38,7 @@ __all__ = [
     "Profile",
     "ReconcilingSettings",
     "Reference",
+    "References",
     "Settings",
     "StateTable",
     "StorageSettings",

@@ -124,19 +124,24 @@ def _setting(
     )
 
 
+def _plain(number: float) -> str:
+    """`31536000`, not `3.1536e+07`."""
+    return f"{number:.0f}" if number == int(number) else f"{number:g}"
+
+
 def _limits(value: Mapping[str, Any]) -> str:
     """The range of a value in words: `1 to 110`, `above 0, 60 at most`, `one of json, console`."""
     if "enum" in value:
         return f"one of {', '.join(value['enum'])}"
     if "minimum" in value and "maximum" in value:
-        return f"{value['minimum']:g} to {value['maximum']:g}"
+        return f"{_plain(value['minimum'])} to {_plain(value['maximum'])}"
     parts = []
     if "exclusiveMinimum" in value:
-        parts.append(f"above {value['exclusiveMinimum']:g}")
+        parts.append(f"above {_plain(value['exclusiveMinimum'])}")
     if "minimum" in value:
-        parts.append(f"{value['minimum']:g} at least")
+        parts.append(f"{_plain(value['minimum'])} at least")
     if "maximum" in value:
-        parts.append(f"{value['maximum']:g} at most")
+        parts.append(f"{_plain(value['maximum'])} at most")
     if "maxItems" in value:
         parts.append(f"{value['maxItems']} at most")
     if "patternProperties" in value:

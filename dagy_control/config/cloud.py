@@ -84,7 +84,7 @@ class EcsSettings(Section):
     worker_image: str | None = Field(
         None, min_length=1, examples=["123456789012.dkr.ecr.us-east-1.amazonaws.com/dagy-worker:v1.0.0"]
     )
-    """Image for the next revision of the task definition. Read by deployment and the image commands only: RunTask cannot change it."""
+    """The worker's image. Accepted because runbooks set it, and without effect: only the task definition names an image, not RunTask."""
     task_definition: str = Field("dagy-worker", pattern=r"^[A-Za-z0-9_-]{1,255}(:[1-9][0-9]*)?$")
     """Task definition of the worker: a family (its latest active revision) or family:revision."""
     container_name: str = Field("dagy-worker", pattern=r"^[A-Za-z0-9_-]{1,255}$")

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 
+from dagy_control.config.bounds import find_excess
 from dagy_control.config.catalogue import PREFIX, Kind, Setting, settings_by_path
 from dagy_control.config.problems import REDACTED, Problem, nearest, shown
 from dagy_control.config.references import Store
@@ -132,23 +133,29 @@ _FLAGS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no"
 def parsed(setting: Setting, text: str) -> object:
     """The text as a value of the setting's kind; unchanged when it is none, so that validation refuses it by name.
 
-    A reference stays what it is, whatever the kind: it is read when it has been resolved.
+    A reference stays what it is, whatever the kind: it is read when it has been resolved. Several are a list of them.
     """
-    if text.startswith(REFERENCES):
+    if text.startswith(REFERENCES) and not (setting.kind is Kind.LIST and "," in text):
         return text
     try:
-        match setting.kind:
-            case Kind.TEXT:
-                return text
-            case Kind.FLAG:
-                return _FLAGS.get(text.lower(), text)
-            case Kind.COUNT:
-                return int(text)
-            case Kind.NUMBER:
-                return float(text)
-            case Kind.LIST if not text.startswith("["):
-                return [item.strip() for item in text.split(",") if item.strip()]
-            case _:
-                return json.loads(text)
-    except ValueError:
+        value = _read(setting.kind, text)
+        json.dumps(value, ensure_ascii=False).encode()  # half of a UTF-16 pair is JSON, and cannot be printed
+    except (ValueError, RecursionError):
         return text
+    return text if find_excess(value) else value
+
+
+def _read(kind: Kind, text: str) -> object:
+    match kind:
+        case Kind.TEXT:
+            return text
+        case Kind.FLAG:
+            return _FLAGS.get(text.lower(), text)
+        case Kind.COUNT:
+            return int(text)
+        case Kind.NUMBER:
+            return float(text)
+        case Kind.LIST if not text.startswith("["):
+            return [item.strip() for item in text.split(",") if item.strip()]
+        case _:
+            return json.loads(text)

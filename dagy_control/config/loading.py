@@ -15,7 +15,7 @@ from dagy_control.config.environment import read_environment
 from dagy_control.config.explaining import explain
 from dagy_control.config.merging import Draft
 from dagy_control.config.problems import ConfigError, Problem
-from dagy_control.config.references import Reference, Resolved
+from dagy_control.config.references import References, Resolved
 from dagy_control.config.settings import Settings
 from dagy_control.config.toml_file import ConfigText, FileValues, parse_bytes, read_bytes
 
@@ -82,8 +82,8 @@ def load_with_sources(
     )
 
 
-def references_in(file: Path | ConfigText | None, environ: Mapping[str, str]) -> tuple[Reference, ...]:
-    """Every reference in a file and environment, each once, to be resolved before they are loaded. None in a file that is no TOML."""
+def references_in(file: Path | ConfigText | None, environ: Mapping[str, str]) -> References:
+    """The references in a file and environment, to be resolved before they are loaded. None in a file that is no TOML."""
     return Draft(_read(file)[0], read_environment(environ)).references()
 
 

@@ -263,11 +263,10 @@ class ApiSettings(Section):
         max_length=1024,
         repr=False,
         examples=["what-openssl-rand-hex-32-prints"],
-        json_schema_extra=RESTART,
     )
     """The bearer token that requests with effects need. Unset: over HTTP nothing can be stopped.
 
-    Better by DAGY_API__TOKEN than in the file."""
+    Better by a reference (`secret:id#key`) than in the file: a rotated secret is taken within minutes, by SIGHUP at once."""
 
 
 REDACTED_KEYS = (

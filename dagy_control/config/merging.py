@@ -7,7 +7,7 @@ from typing import Any
 from dagy_control.config.catalogue import settings_by_path
 from dagy_control.config.environment import STATE_TABLES, EnvironmentValues, Given, parsed
 from dagy_control.config.problems import Problem, shown
-from dagy_control.config.references import Reference, Resolved, Unresolved, find_references, parse_reference
+from dagy_control.config.references import References, Resolved, Unresolved, find_references, parse_reference
 from dagy_control.config.toml_file import FileValues
 
 Location = tuple[str | int, ...]
@@ -34,13 +34,22 @@ class Draft:
         for table, given in environment.state_tables.items():
             self._put_state_table(table, given)
 
-    def references(self) -> tuple[Reference, ...]:
-        """Every reference among the values, each once. Misspelt ones are left out: `resolve` tells of them."""
-        found = []
-        for _, text in find_references(self._values):
+    def references(self) -> References:
+        """Every reference among the values, each once. Misspelt ones are left out: `resolve` tells of them.
+
+        They stand in the region that the values say, unless it is a reference itself.
+        """
+        texts = dict(find_references(self._values))
+        found = set()
+        for text in texts.values():
             with contextlib.suppress(ValueError):
-                found.append(parse_reference(text))
-        return tuple(sorted({reference for reference in found if reference is not None}))
+                found.add(parse_reference(text))
+        aws = self._values.get("aws")
+        region = aws.get("region") if isinstance(aws, dict) and ("aws", "region") not in texts else None
+        return References(
+            tuple(sorted(reference for reference in found if reference is not None)),
+            region.strip() or None if isinstance(region, str) else None,
+        )
 
     def resolve(self, resolved: Resolved) -> None:
         """Put what the references stand for into their places; a problem for each that stands for nothing."""

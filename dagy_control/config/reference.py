@@ -39,16 +39,31 @@ are JSON. A variable that is set to nothing counts as not set. Two `DAGY_*` vari
 
 **Tables.** A table or list of tables that is given replaces the default one as a whole.
 
-**Edits.** A running daemon follows its file: within a second or two of an edit, or within half a minute where the file stands in
-SSM or S3. `SIGHUP` makes it look at once. The whole file is checked first, and every loop takes its new settings between two
-ticks; switching a loop off (`enabled = false`) gives its lease to another replica. An edit with any mistake, or with a change
-of a setting that needs a restart, is refused as a whole with place, key and reason: the settings in effect stay, and
-`dagy_config_last_reload_successful` is 0 until the file is good again. The log says what each edit changes.
+**Edits.** A running daemon follows its file: within a few seconds of an edit, behind links (a Kubernetes ConfigMap) too; five more
+where the file system tells nobody of changes; within half a minute where the file stands in SSM or S3. `SIGHUP` makes it look at
+once, at references too. The whole file is checked first, and every loop takes its new settings between two ticks; switching a
+loop off (`enabled = false`) gives its lease to another replica. An edit with any mistake, or with a change of a setting that
+needs a restart, is refused as a whole with place, key and reason: the settings in effect stay, the daemon stays ready
+(`/readyz` says `configuration: degraded` and why), and `dagy_config_last_reload_successful` is 0 until the file is good again.
+The log says what each edit changes.
 
-**References.** `"ssm:/path"` in the place of any value stands for a parameter of SSM Parameter Store, `"secret:id"` for a secret of
-Secrets Manager, `"secret:id#key"` for one key of a secret that is a JSON object. What they stand for is read as a variable's
-text is, when the process starts and, by a daemon with a file, again every five minutes. It is never logged or shown. The worker does
-not resolve references: the daemon tells it the values that it needs.
+**Half a file.** A file is taken once it has stood unchanged for a second. Whether a writer that pauses for longer has ended cannot
+be known, and half a file may be valid and mean something else: `[launching]` without its `enabled = false`. Write another file
+and rename it over this one, as most editors do, and no half is ever seen. An empty file is refused.
+
+**References.** `"ssm:/path"` in the place of a setting's value stands for a parameter of SSM Parameter Store, `"secret:id"` for a
+secret of Secrets Manager, `"secret:id#key"` for one key of a secret that is a JSON object, in `aws.region`. What they stand for is
+read as a variable's text is: `a,b` for a list, JSON for a table. Within a list or a table a reference stands for one text, not
+for several, a number or a flag: there, give the whole setting by reference. A variable may hold a list of them (`ssm:/a,ssm:/b`).
+The worker does not resolve references: the daemon tells it the values that it needs.
+
+They are looked up when the process starts and, by a daemon with a file, again every five minutes. A value that has changed is taken
+like an edit: a rotated `api.token` needs neither an edit nor a restart, and the old one is refused from then on. While AWS cannot
+be asked, the values in effect stay.
+
+What a reference stands for is not shown by `config show`, in the log of edits, or where it is refused. But names are shown where
+they are used: `environment`, `installation`, `ecs.cluster_arn` and `telemetry.cloudwatch_namespace` stand in log lines, labels and
+figures, and a value of `ecs` in each task. The one setting that is a secret, and treated as one everywhere, is `api.token`.
 
 "Restart" marks a setting that is read once, at start. "Safe minimum" marks a value that may only be lower in the embedded cloud.
 """

@@ -1,7 +1,7 @@
 """Values that stand elsewhere: `ssm:/path` and `secret:id#key` in the place of a value. Pure: what they stand for is handed in.
 
-A reference may stand wherever the configuration takes a value, in the file or in a variable. What it stands for is read as a
-variable's text is: `a,b` for a list, JSON for a table.
+A reference may stand for a whole setting, in the file or in a variable: what it stands for is then read as a variable's text is,
+`a,b` for a list, JSON for a table. Within a list or a table it stands for one text.
 """
 
 import re
@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-_FORM = re.compile(r"^(?P<store>ssm|secret):(?P<name>[^#\s]*)(?:#(?P<key>.+))?$")
+_FORM = re.compile(r"^(?P<store>ssm|secret):(?P<name>[^#\s,]*)(?:#(?P<key>.+))?$")
 
 Location = tuple[str | int, ...]
 
@@ -33,9 +33,21 @@ class Reference:
 
 @dataclass(frozen=True, slots=True)
 class Unresolved:
-    """A reference that stands for nothing that could be had: `reason`, as a sentence without the reference itself."""
+    """A reference that stands for nothing that could be had: `reason`, as a sentence without the reference itself.
+
+    `passing`: only now; nothing is known to be wrong with it.
+    """
 
     reason: str
+    passing: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class References:
+    """Those of a configuration, each once. `region`: where they stand; None: where AWS's own chain (a profile) says."""
+
+    each: tuple[Reference, ...] = ()
+    region: str | None = None
 
 
 Resolved = Mapping[str, str | Unresolved]

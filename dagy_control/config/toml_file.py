@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from dagy_control.config.bounds import find_excess
 from dagy_control.config.problems import ConfigError, Problem
 
 _HEADER = re.compile(r"^\s*(\[\[?)\s*([^\[\]]+?)\s*\]")
@@ -59,18 +60,23 @@ def read_bytes(path: Path) -> ConfigText:
 
 
 def parse_bytes(config: ConfigText) -> FileValues:
-    """The parsed file. Raises `ConfigError` when it is not UTF-8 text, or no TOML."""
+    """The parsed file. Raises `ConfigError` when it is not UTF-8 text, blank, or no TOML that can be worked with.
+
+    Blank is what an editor or a failed upload leaves for a moment. It would be valid TOML, and mean every default.
+    """
     try:
         text = config.data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise _unusable(config.name, f"is not UTF-8 text (byte {error.start})", "save it as UTF-8") from None
+    if not text.strip():
+        raise _unusable(config.name, "is empty", "restore it; a file of comments only means every default")
     return parse_toml(text, name=config.name)
 
 
 def parse_toml(text: str, *, name: str) -> FileValues:
-    """The parsed text. Raises `ConfigError` with line and column when it is no TOML."""
+    """The parsed text. Raises `ConfigError` with line and column when it is no TOML, and when it is beyond all bounds."""
     try:
-        return FileValues(name, tomllib.loads(text), _lines(text))
+        file = FileValues(name, tomllib.loads(text), _lines(text))
     except tomllib.TOMLDecodeError as error:
         message = str(error)
         place = _PLACE.search(message)
@@ -80,6 +86,16 @@ def parse_toml(text: str, *, name: str) -> FileValues:
         raise _unusable(
             f"{name}:{line}:{column}", reason, "mend the syntax there; texts need quotes, true and false do not"
         ) from None
+    except ValueError:  # of Python's own: more digits than it makes a number of
+        raise _unusable(name, "holds a number that is too long to be read", "give a shorter one") from None
+    except RecursionError:
+        raise _unusable(name, "is nested too deeply to be read", "take the brackets or dots out") from None
+    if excess := find_excess(file.values):
+        at, reason = excess
+        raise ConfigError(
+            (Problem(file.place(at), ".".join(map(str, at)), None, reason, "give what the setting takes"),)
+        )
+    return file
 
 
 def _unusable(source: str, reason: str, remedy: str) -> ConfigError:

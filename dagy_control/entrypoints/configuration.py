@@ -1,10 +1,10 @@
 """Where the configuration is read: a local file, an SSM parameter or an S3 object; and what its references stand for."""
 
 import asyncio
-import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -18,6 +18,7 @@ from dagy_control.config import (
     Loaded,
     Problem,
     Reference,
+    References,
     Store,
     Unresolved,
     load_with_sources,
@@ -58,9 +59,10 @@ class ConfigStores:
         self._clock = clock
         self._life_s = life_s
         self._stack = AsyncExitStack()
-        self._clients: AwsClients | None = None
+        self._clients: dict[str | None, AwsClients] = {}
         self._calls = AwsCalls(clock)
-        self._known: dict[str, _Known] = {}
+        self._opening = asyncio.Lock()
+        self._known: dict[tuple[str | None, str], _Known] = {}
 
     async def __aenter__(self) -> Self:
         return self
@@ -68,17 +70,20 @@ class ConfigStores:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._clients = None
+        self._clients = {}
         await self._stack.aclose()
 
-    async def read(self, location: str) -> ConfigText:
-        """The configuration at `ssm:/path` or `s3://bucket/key`. Raises `ConfigError`, or `Transient` when it cannot be had now."""
+    async def read(self, location: str, region: str | None) -> ConfigText:
+        """The configuration at `ssm:/path` or `s3://bucket/key`. Raises `ConfigError`, or `Transient` when it cannot be had now.
+
+        `region`: where that stands, by the environment alone; None: where AWS's own chain says.
+        """
         try:
+            clients = await self._open(region)
             if location.startswith(_SSM):
-                data = (await self._parameter(location.removeprefix(_SSM))).encode()
+                data = (await SsmParameters(clients.ssm, self._calls).get(location.removeprefix(_SSM))).encode()
             else:
                 bucket, _, key = location.removeprefix(_S3).partition("/")
-                clients = await self._open()
                 data = await S3Files(clients.s3, self._calls).get(bucket, key)
         except Transient:
             raise
@@ -87,45 +92,44 @@ class ConfigStores:
             raise ConfigError((Problem(location, "", None, reason, remedy),)) from None
         return ConfigText(location, data)
 
-    async def resolve(self, references: Iterable[Reference]) -> dict[str, str | Unresolved]:
-        """What the references stand for, by their text; values are kept for a while. Never raises for one that cannot be had."""
-        wanted = list(references)
-        failed: dict[str, str | Unresolved] = {}
-        stale = [each for each in wanted if not self._is_fresh(each.text)]
-        for outcome in await run_bounded(stale, self._look_up, limit=LOOKUPS_IN_FLIGHT, name="references"):
+    async def resolve(self, references: References, *, afresh: bool = False) -> dict[str, str | Unresolved]:
+        """What the references stand for, by their text. Never raises for one that cannot be had.
+
+        Values are kept for a while, unless all are to be looked up `afresh`; one that AWS does not give now stays.
+        """
+        region, failed = references.region, dict[str, str | Unresolved]()
+        stale = [each for each in references.each if afresh or not self._is_fresh((region, each.text))]
+        look_up = partial(self._look_up, region)
+        for outcome in await run_bounded(stale, look_up, limit=LOOKUPS_IN_FLIGHT, name="references"):
             text = outcome.item.text
             if outcome.value is not None:
-                self._known[text] = _Known(outcome.value, self._clock.monotonic())
-            elif isinstance(outcome.error, Transient) and text in self._known:
+                self._known[region, text] = _Known(outcome.value, self._clock.monotonic())
+            elif isinstance(outcome.error, Transient) and (region, text) in self._known:
                 _log.warning(
                     "Reference not looked up again; its old value stays",
                     event_type="CONFIG_REFERENCE_STALE",
                     reference=text,
                 )
             else:
-                failed[text] = Unresolved(str(outcome.error))
-        return {each.text: failed.get(each.text) or self._known[each.text].value for each in wanted}
+                failed[text] = Unresolved(str(outcome.error), passing=isinstance(outcome.error, Transient))
+        return {each.text: failed.get(each.text) or self._known[region, each.text].value for each in references.each}
 
-    def _is_fresh(self, text: str) -> bool:
-        known = self._known.get(text)
+    def _is_fresh(self, at: tuple[str | None, str]) -> bool:
+        known = self._known.get(at)
         return known is not None and self._clock.monotonic() - known.at < self._life_s
 
-    async def _look_up(self, reference: Reference) -> str:
+    async def _look_up(self, region: str | None, reference: Reference) -> str:
+        clients = await self._open(region)
         if reference.store is Store.SSM:
-            return await self._parameter(reference.name)
-        clients = await self._open()
+            return await SsmParameters(clients.ssm, self._calls).get(reference.name)
         return await Secrets(clients.secrets, self._calls).get(reference.name, reference.key)
 
-    async def _parameter(self, name: str) -> str:
-        clients = await self._open()
-        return await SsmParameters(clients.ssm, self._calls).get(name)
-
-    async def _open(self) -> AwsClients:
-        if self._clients is None:
-            region = os.environ.get("DAGY_AWS__REGION") or None
-            clients = AwsClients(ClientPolicy(region=region), services=CONFIG_SERVICES)
-            self._clients = await self._stack.enter_async_context(clients)
-        return self._clients
+    async def _open(self, region: str | None) -> AwsClients:
+        async with self._opening:  # lookups come together: one set of clients for all of them
+            if region not in self._clients:
+                clients = AwsClients(ClientPolicy(region=region), services=CONFIG_SERVICES)
+                self._clients[region] = await self._stack.enter_async_context(clients)
+            return self._clients[region]
 
 
 def read_configuration(location: str | None, environ: Mapping[str, str]) -> tuple[Loaded, ConfigText | None]:
@@ -134,12 +138,14 @@ def read_configuration(location: str | None, environ: Mapping[str, str]) -> tupl
     For the start of a process, outside of an event loop. Raises `ConfigError`, or `Transient` when AWS cannot be asked now.
     """
     text = read_bytes(Path(location)) if location is not None and not is_remote(location) else None
-    if (location is None or text is not None) and not references_in(text, environ):
+    if (location is None or text is not None) and not references_in(text, environ).each:
         return load_with_sources(text, environ), text
 
     async def read() -> tuple[Loaded, ConfigText | None]:
         async with ConfigStores(SystemClock()) as stores:
-            found = await stores.read(location) if location is not None and text is None else text
+            found = text
+            if location is not None and text is None:
+                found = await stores.read(location, references_in(None, environ).region)
             return load_with_sources(found, environ, await stores.resolve(references_in(found, environ))), found
 
     return asyncio.run(read())

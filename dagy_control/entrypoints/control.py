@@ -6,7 +6,6 @@ import platform
 import signal
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
-from pathlib import Path
 
 import uvloop
 from prometheus_client import CollectorRegistry, Info
@@ -16,16 +15,18 @@ from dagy_control.adapters.ecs_admin import EcsAdmin
 from dagy_control.api.app import create_app
 from dagy_control.api.server import ApiServer
 from dagy_control.config import ConfigText, Loaded, Settings
-from dagy_control.entrypoints.configuration import ConfigStores, is_remote, read_configuration
+from dagy_control.entrypoints.config_sources import source_of
+from dagy_control.entrypoints.configuration import ConfigStores, read_configuration
 from dagy_control.entrypoints.live import LiveLoop, LiveProcess, RunningLoop, check_servable
 from dagy_control.entrypoints.orphan_scans import HttpScans, orphan_loop
 from dagy_control.entrypoints.policies import (
     event_policy,
     launch_policy,
     loop_plans,
+    process_plan,
     reconcile_policy,
 )
-from dagy_control.entrypoints.reloading import ConfigMetrics, FileSource, Reloader, RemoteSource
+from dagy_control.entrypoints.reloading import ConfigMetrics, Reloader
 from dagy_control.entrypoints.wiring import Ports, embedded_metrics, open_ports
 from dagy_control.events.effects import EventEffects
 from dagy_control.events.loop import DeadLetterLoop, EventLoop
@@ -90,16 +91,15 @@ async def _serve(loaded: Loaded, text: ConfigText | None, environ: Mapping[str, 
         lag = LoopLag(registry, clock)
         health.register_alive("event-loop", lag.alive)
         supervisor.add("event-loop-lag", lag.run, stage=STAGE_HTTP)
-        process = LiveProcess(running, ports.limiter, supervisor)
+        process = LiveProcess(running, ports.limiter, supervisor, process_plan(settings))
         process.accept(settings)()
         config_metrics = ConfigMetrics(registry)
         config_metrics.taken(settings, clock.now())
+        look_again = _nothing_to_read
         if text is not None:
             stores = await stack.enter_async_context(ConfigStores(clock))
-            remote = is_remote(text.name)
-            source = RemoteSource(text.name, stores) if remote else FileSource(Path(text.name), clock)
             reloader = Reloader(
-                source,
+                source_of(text.name, stores, environ, clock),
                 stores.resolve,
                 environ,
                 (loaded, text),
@@ -107,12 +107,14 @@ async def _serve(loaded: Loaded, text: ConfigText | None, environ: Mapping[str, 
                 metrics=config_metrics,
                 clock=clock,
             )
+            look_again = reloader.request
             health.register_state("configuration", reloader.state)
+            health.register_degraded("configuration", reloader.refusal)
             supervisor.add("configuration", reloader.run, stage=STAGE_LOOPS)
-            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reloader.request)
-        _register_readiness(health, ports, settings)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, look_again)
+        _register_readiness(health, ports, settings.ecs.cluster_arn, process)
         if settings.api.enabled:
-            scans = _http_scans(settings, running, clock, supervisor)
+            scans = _http_scans(process, clock)
             app = create_app(registry=registry, health=health, scans=scans.door() if scans else None)
             server = ApiServer(app, settings.api.host, settings.api.port)
             supervisor.add("http", server.run, stage=STAGE_HTTP)
@@ -198,14 +200,17 @@ def _loops(
         )
 
 
-def _http_scans(
-    settings: Settings, running: Sequence[RunningLoop], clock: Clock, supervisor: Supervisor
-) -> HttpScans | None:
+def _nothing_to_read() -> None:
+    """For SIGHUP, whose default is to end the process at once."""
+    _log.info("SIGHUP: there is no configuration file to look at", event_type="CONFIG_NO_FILE")
+
+
+def _http_scans(process: LiveProcess, clock: Clock) -> HttpScans | None:
     """Scans on request, by the loop's own code and settings, whether or not it ticks here; None without a cluster."""
     drain = Drain()
-    supervisor.on_drain(drain.begin)
-    loop = next((each.loop for each in running if isinstance(each.loop, OrphanLoop)), None)
-    return HttpScans(loop, clock, drain, token=settings.api.token) if loop else None
+    process.supervisor.on_drain(drain.begin)
+    loop = next((each.loop for each in process.loops if isinstance(each.loop, OrphanLoop)), None)
+    return HttpScans(loop, clock, drain, token=lambda: process.plan.api_token) if loop else None
 
 
 def lease_name(settings: Settings, loop: Loop) -> str:
@@ -235,19 +240,16 @@ def _lease_keeper(
     return keeper
 
 
-def _register_readiness(health: Health, ports: Ports, settings: Settings) -> None:
+def _register_readiness(health: Health, ports: Ports, cluster: str | None, process: LiveProcess) -> None:
     async def tables_reachable() -> str | None:
         await ports.runs.get("readiness-probe")
         return None
 
     ecs = EcsAdmin(ports.clients.ecs, ports.calls)
 
-    providers = [name for name, weight in settings.ecs.capacity_providers.items() if weight > 0]
-
     async def ecs_reachable() -> str | None:
-        launched = providers if settings.launching.enabled else ()
-        return await ecs.cluster_problem(settings.ecs.cluster_arn or "", providers=launched)
+        return await ecs.cluster_problem(cluster or "", providers=process.plan.providers)
 
     health.register_ready("tables", tables_reachable)
-    if settings.ecs.cluster_arn:
+    if cluster:
         health.register_ready("ecs", ecs_reachable)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from dagy_control.config import Settings
-from dagy_control.entrypoints.policies import LoopPlan, loop_plans, process_plan
+from dagy_control.entrypoints.policies import LoopPlan, ProcessPlan, loop_plans, process_plan
 from dagy_control.errors import Permanent
 from dagy_control.kernel.leases import KeptLease
 from dagy_control.kernel.limiter import Limiter
@@ -42,13 +42,17 @@ class RunningLoop:
             self.ticker.pause()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class LiveProcess:
-    """Everything in this process that follows the configuration while it runs."""
+    """Everything in this process that follows the configuration while it runs.
+
+    `plan`: what is in effect; whoever needs something of it asks anew each time.
+    """
 
     loops: Sequence[RunningLoop]
     limiter: Limiter
     supervisor: Supervisor
+    plan: ProcessPlan
 
     def accept(self, settings: Settings) -> Callable[[], None]:
         """Make every plan of these settings, and give what puts them all in place at once and cannot fail.
@@ -64,6 +68,7 @@ class LiveProcess:
             self.limiter.resize(share=process.account_share, scale=process.rate_scale)
             self.supervisor.drain_timeout_s = process.drain_timeout_s
             set_log_level(process.log_level)
+            self.plan = process
 
         return swap
 

@@ -1,7 +1,7 @@
 """The orphan scanner, put together: one scan for the loop, the command and the HTTP face."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 
 from prometheus_client import CollectorRegistry
@@ -74,9 +74,9 @@ def environment_of(environ: Mapping[str, str]) -> str:
 
 
 class HttpScans:
-    """Scans on request. `drain` ends one under way: what it has not stopped by then stays."""
+    """Scans on request. `drain` ends one under way: what it has not stopped by then stays. `token`: the one in effect now."""
 
-    def __init__(self, loop: OrphanLoop, clock: Clock, drain: Drain, *, token: str | None) -> None:
+    def __init__(self, loop: OrphanLoop, clock: Clock, drain: Drain, *, token: Callable[[], str | None]) -> None:
         self._loop = loop
         self._clock = clock
         self._drain = drain

@@ -1,6 +1,6 @@
 """From Settings to the small frozen policies that the rooms are handed. The only place where a setting becomes behaviour."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from dagy_control.adapters.session import ClientPolicy
 from dagy_control.config import Settings
@@ -59,12 +59,14 @@ class LoopPlan:
 
 @dataclass(frozen=True, slots=True)
 class ProcessPlan:
-    """What the process as a whole is told, beside its loops."""
+    """What the process as a whole is told, beside its loops. `providers`: capacity providers that launching needs."""
 
     log_level: str
     drain_timeout_s: float
     account_share: float
     rate_scale: float
+    api_token: str | None = field(repr=False)
+    providers: tuple[str, ...]
 
 
 def client_policy(settings: Settings) -> ClientPolicy:
@@ -104,6 +106,10 @@ def process_plan(settings: Settings) -> ProcessPlan:
         drain_timeout_s=settings.drain_timeout_s,
         account_share=settings.aws.account_share,
         rate_scale=settings.aws.rate_scale,
+        api_token=settings.api.token,
+        providers=tuple(name for name, weight in settings.ecs.capacity_providers.items() if weight > 0)
+        if settings.launching.enabled
+        else (),
     )
 
 

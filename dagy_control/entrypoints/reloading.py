@@ -6,9 +6,10 @@ SIGHUP, and the file is looked at every few seconds anyway: a hint that is lost 
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+import json
+import traceback
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol
@@ -21,29 +22,19 @@ from dagy_control.config import (
     ConfigText,
     Loaded,
     Problem,
-    Reference,
+    References,
     Settings,
     find_changes,
     load_with_sources,
-    read_bytes,
     references_in,
 )
-from dagy_control.config.references import Resolved
-from dagy_control.config.watching import watch
-from dagy_control.entrypoints.configuration import ConfigStores
-from dagy_control.errors import DagyError, Permanent
+from dagy_control.config.references import Resolved, Unresolved
+from dagy_control.entrypoints.config_sources import Source
+from dagy_control.errors import DagyError, Permanent, Transient
 from dagy_control.kernel.clock import Clock
 from dagy_control.kernel.drain import Drain
 from dagy_control.kernel.tasks import background
 from dagy_control.kernel.telemetry import log
-
-POLL_S = 5.0
-"""Between two looks at a file when there is no hint: a read of some kilobytes."""
-REMOTE_POLL_S = 30.0
-"""Between two reads from AWS, which gives no hints: an edit may wait so long, for 3,000 cheap calls a day."""
-SETTLE_S = 0.2
-SETTLE_LOOKS_MAX = 25
-"""A file counts as written once two looks, so far apart, agree; after so many it is taken as it is, and looked at again."""
 
 _log = log("dagy.config")
 
@@ -80,93 +71,17 @@ class ConfigMetrics:
         """These settings are in effect since `now`."""
         self.successful.set(1)
         self.timestamp.set(now.timestamp())
-        digest = hashlib.sha256(settings.model_dump_json().encode()).digest()
+        text = json.dumps(settings.model_dump(mode="json"), sort_keys=True)  # tables may be written in any order
+        digest = hashlib.sha256(text.encode()).digest()
         self.hash.set(int.from_bytes(digest[:6], "big"))  # 48 bits: a float holds them exactly
 
 
-class Source(Protocol):
-    """Where the configuration is read from, each `poll_s` at the latest."""
+class Resolve(Protocol):
+    """What references stand for: `ConfigStores.resolve`."""
 
-    @property
-    def poll_s(self) -> float:
-        """Seconds between two reads when there is no hint."""
+    async def __call__(self, references: References, *, afresh: bool) -> Resolved:
+        """By their text. `afresh`: as they are now, not as they were kept."""
         ...
-
-    @property
-    def name(self) -> str:
-        """As people know it."""
-        ...
-
-    async def read(self) -> ConfigText:
-        """The configuration as it is now. Raises `ConfigError` when it cannot be read."""
-        ...
-
-    def hints(self) -> AsyncIterator[None]:
-        """Yields when it may have changed. May end or raise at any time: reading from time to time is enough."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class FileSource:
-    """A local file."""
-
-    path: Path
-    clock: Clock
-    poll_s: float = POLL_S
-
-    @property
-    def name(self) -> str:
-        """As people know it."""
-        return str(self.path)
-
-    async def read(self) -> ConfigText:
-        """The file's bytes once they stand still: an editor that writes in two steps, or removes it for a moment, is waited for."""
-        before = self._look()
-        for _ in range(SETTLE_LOOKS_MAX):
-            await self.clock.sleep(SETTLE_S)
-            after = self._look()
-            if after == before:
-                break
-            before = after
-        if not isinstance(before, ConfigText):
-            raise ConfigError(before)
-        if not before.data.strip():
-            reason, remedy = "is empty", "restore it; a file of comments only means every default"
-            raise ConfigError((Problem(self.name, "", None, reason, remedy),))
-        return before
-
-    def hints(self) -> AsyncIterator[None]:
-        """Changes in the file's folder that concern it."""
-        return watch(self.path)
-
-    def _look(self) -> ConfigText | tuple[Problem, ...]:
-        try:
-            return read_bytes(self.path)
-        except ConfigError as error:
-            return error.problems
-
-
-@dataclass(frozen=True, slots=True)
-class RemoteSource:
-    """An SSM parameter or S3 object: for a container whose file system is read-only."""
-
-    name: str
-    stores: ConfigStores
-    poll_s: float = REMOTE_POLL_S
-
-    async def read(self) -> ConfigText:
-        """As it is now: both stores replace the whole at once."""
-        return await self.stores.read(self.name)
-
-    async def hints(self) -> AsyncIterator[None]:
-        """None."""
-        never: tuple[None, ...] = ()
-        for hint in never:
-            yield hint
-
-
-Resolve = Callable[[Sequence[Reference]], Awaitable[Resolved]]
-"""What references stand for: `ConfigStores.resolve`."""
 
 
 class Reloader:
@@ -200,15 +115,17 @@ class Reloader:
         return self._current.settings
 
     def request(self) -> None:
-        """Look at the file now, and say what came of it even if nothing changed. What SIGHUP calls."""
+        """Look at the file and at every reference now, and say what came of it even if nothing changed. What SIGHUP calls."""
         self._asked = True
         self._look.set()
 
     def state(self) -> str:
         """For `Health.register_state`: which configuration is in effect, and whether a later one was refused."""
-        return (
-            f"{self._source.name}: the last edit was refused: {self._refusal}" if self._refusal else self._source.name
-        )
+        return self.refusal() or self._source.name
+
+    def refusal(self) -> str | None:
+        """For `Health.register_degraded`: why the last edit was refused; None when it is in effect."""
+        return f"{self._source.name}: the last edit was refused: {self._refusal}" if self._refusal else None
 
     async def run(self, drain: Drain) -> None:
         """Follow the file until the drain begins. A service for `Supervisor.add`."""
@@ -225,7 +142,9 @@ class Reloader:
         seen: object = None
         try:
             seen = text = await self._source.read()
-            resolved = await self._resolve(references_in(text, self._environ))
+            resolved = await self._resolve(references_in(text, self._environ), afresh=asked)
+            if away := [each for each, found in resolved.items() if isinstance(found, Unresolved) and found.passing]:
+                raise Transient(f"{', '.join(away)} cannot be resolved now")
             seen = (text, resolved)
             if seen != self._seen or asked:
                 self._take(load_with_sources(text, self._environ, resolved))
@@ -236,7 +155,10 @@ class Reloader:
             problem = Problem(self._source.name, "", None, "cannot be put into effect", str(error))
             self._refuse_once((problem,), seen, asked=asked)
         except DagyError as error:
+            self._asked = self._asked or asked  # the answer is still owed
             _log.warning("Configuration cannot be read now", event_type="CONFIG_UNREAD", error=str(error))
+        except Exception as error:  # noqa: BLE001 - no edit may end the daemon: what nobody thought of is refused
+            self._refuse_once((_bug(error, self._source.name),), seen, asked=asked)
 
     def _take(self, loaded: Loaded) -> None:
         """Put the settings into effect. Raises `ConfigError` or `Permanent` when that cannot be; then nothing has changed."""
@@ -287,6 +209,13 @@ class Reloader:
                 self._look.set()
         except Exception as error:  # noqa: BLE001 - watchfiles raises errors of its own kinds; without hints the poll remains
             _log.warning("No hints of configuration edits; polling only", event_type="CONFIG_POLLED", error=str(error))
+
+
+def _bug(error: Exception, source: str) -> Problem:
+    """By its kind and place in the program, for whoever mends that; its own words may hold a value."""
+    *_, last = traceback.extract_tb(error.__traceback__)
+    reason = f"fails the program by a bug: {type(error).__name__}, {Path(last.filename).name}:{last.lineno}"
+    return Problem(source, "", None, reason, "take the edit back, and report the bug")
 
 
 def _needs_restart(change: Change, loaded: Loaded) -> Problem:

@@ -8,11 +8,15 @@ from dagy_control.kernel.clock import Clock
 from dagy_control.kernel.tasks import within
 
 OK = "ok"
+DEGRADED = "degraded: "
 
 
 @dataclass(frozen=True, slots=True)
 class HealthReport:
-    """The answer to a probe: `components` holds, for each thing looked at, "ok" or the reason why it is not, and the states."""
+    """The answer to a probe: `components` holds, for each thing looked at, "ok" or the reason why it is not, and the states.
+
+    A reason that begins with "degraded" leaves `ok` as it is.
+    """
 
     ok: bool
     components: Mapping[str, str]
@@ -41,6 +45,7 @@ class Health:
         self._alive: dict[str, Callable[[], str | None]] = {}
         self._ready: dict[str, _ReadyCheck] = {}
         self._states: dict[str, Callable[[], str]] = {}
+        self._degraded: dict[str, Callable[[], str | None]] = {}
         self._draining = False
 
     def register_alive(self, name: str, check: Callable[[], str | None]) -> None:
@@ -61,6 +66,10 @@ class Health:
             raise ValueError(f"there is a ready check {name!r} already")
         self._ready[name] = _ReadyCheck(check)
 
+    def register_degraded(self, name: str, check: Callable[[], str | None]) -> None:
+        """Add to the ready report what somebody should mend while the process does its work: it never turns it false."""
+        self._degraded[name] = check
+
     def begin_drain(self) -> None:
         """Turn ready false from now on. For `Supervisor.on_drain`."""
         self._draining = True
@@ -76,7 +85,9 @@ class Health:
         if self._draining:
             return HealthReport(ok=False, components={"drain": "the process is shutting down"})
         answers = await asyncio.gather(*(self._answer(name, check) for name, check in self._ready.items()))
-        return _report(dict(zip(self._ready, answers, strict=True)))
+        report = _report(dict(zip(self._ready, answers, strict=True)))
+        degraded = {name: f"{DEGRADED}{why}" if (why := check()) else OK for name, check in self._degraded.items()}
+        return replace(report, components={**report.components, **degraded})
 
     async def _answer(self, name: str, check: _ReadyCheck) -> str:
         async with check.lock:  # probes that come together share one answer

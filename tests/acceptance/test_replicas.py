@@ -130,7 +130,10 @@ async def test_a_daemon_that_stands_by_is_alive_and_ready_and_says_who_works(
 
     await world.until("word of the holder", told, timeout_s=SOON_S)
     ready = await report(f"{by.url}/readyz")
-    assert ready == {"ok": True, "components": {"tables": "ok", "ecs": "ok", "leases": "ok"}}
+    assert ready == {
+        "ok": True,
+        "components": {"tables": "ok", "ecs": "ok", "leases": "ok", "configuration": "ok"},
+    }
     assert await world.metric(by.url, 'dagy_loop_ticks_total{loop="launching",outcome="ok"}') == 0
 
 

@@ -1,6 +1,7 @@
 """Signals, to a real process."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -90,3 +91,34 @@ def test_a_service_that_does_not_end_is_cancelled_named_and_exits_with_one() -> 
         assert process.wait(WAIT_S) == 1
         events = {event["event_type"]: event for event in _events(process, before)}
     assert events["DRAIN_TIMEOUT"]["services"] == ["service"]
+
+
+DAEMON_OF_NOTHING = {
+    "DAGY_AWS__REGION": "us-east-1",
+    "DAGY_API__ENABLED": "false",
+    **{f"DAGY_{each}__ENABLED": "false" for each in ("LAUNCHING", "RECONCILING", "ORPHANS", "EVENTS", "LEASES")},
+}
+"""A daemon that needs no AWS: every loop is off."""
+
+
+def test_sighup_without_a_configuration_file_is_told_and_ends_nobody() -> None:
+    """The signal's own effect would be the end of the process, without a drain."""
+    command = [sys.executable, "-m", "dagy_control.entrypoints.cli", "serve"]
+    others = {name: value for name, value in os.environ.items() if not name.startswith(("DAGY_", "AWS_"))}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=others | DAEMON_OF_NOTHING) as process:
+        try:
+            _read_until_event(process, "STARTED")
+            process.send_signal(signal.SIGHUP)
+            _read_until_event(process, "CONFIG_NO_FILE")
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(WAIT_S) == 0
+        finally:
+            process.kill()
+
+
+def _read_until_event(process: subprocess.Popen[str], event_type: str) -> None:
+    assert process.stdout is not None
+    for line in process.stdout:
+        if f'"{event_type}"' in line:
+            return
+    raise AssertionError(f"the process ended without {event_type}: code {process.wait(WAIT_S)}")

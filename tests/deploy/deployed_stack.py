@@ -45,7 +45,7 @@ class DeployedStack(LocalStack):
     @override
     def settings(self) -> Settings:
         """The deployed configuration, as the daemon reads it."""
-        given = {each.text: API_TOKEN for each in references_in(self.config, os.environ)}
+        given = {each.text: API_TOKEN for each in references_in(self.config, os.environ).each}
         return load_with_sources(self.config, os.environ, given).settings
 
     @property

@@ -29,7 +29,7 @@ def text_of(template: Template, document: str) -> str:
 def settings_of(template: Template) -> Settings:
     file = ConfigText("config.toml", text_of(template, "ConfigParameter").encode())
     return load_with_sources(
-        file, {}, {each.text: "what-the-secret-holds" for each in references_in(file, {})}
+        file, {}, {each.text: "what-the-secret-holds" for each in references_in(file, {}).each}
     ).settings
 
 

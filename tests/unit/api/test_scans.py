@@ -1,6 +1,7 @@
 """Scans over HTTP: who is let in, and what they get."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import aiohttp
@@ -13,10 +14,11 @@ TOKEN = "a-token-of-sixteen-or-more"
 
 
 class Scans:
-    """The callable that the room is handed; `asked` records what it was given."""
+    """The callables that the room is handed; `asked` records what it was given. `token`: the one in effect."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[bytes, bool]] = []
+        self.token: str | None = None
 
     async def scan(self, body: bytes, authorized: bool) -> ScanAnswer:
         self.asked.append((body, authorized))
@@ -26,8 +28,12 @@ class Scans:
         return ScanAnswer(200, {"success": True, "data": "the last"})
 
     def door(self, token: str | None) -> ScanDoor:
+        self.token = token
         return ScanDoor(
-            scan=self.scan, last=self.last, refuse=lambda why: {"success": False, "error": why}, token=token
+            scan=self.scan,
+            last=self.last,
+            refuse=lambda why: {"success": False, "error": why},
+            token=lambda: self.token,
         )
 
 
@@ -66,6 +72,30 @@ async def test_whoever_shows_the_token_is_let_in(scheme: str) -> None:
     async with bench.serving():
         status, _ = await post(bench, b"", authorization=f"{scheme} {TOKEN}")
     assert (status, scans.asked) == (200, [(b"", True)])
+
+
+async def test_a_rotated_token_counts_from_the_next_request_on() -> None:
+    scans = Scans()
+    bench = Bench(scans=scans.door(TOKEN))
+    new = f"{TOKEN}-rotated"
+    async with bench.serving():
+        scans.token = new
+        assert (await post(bench, authorization=f"Bearer {TOKEN}"))[0] == 401
+        assert (await post(bench, authorization=f"Bearer {new}"))[0] == 200
+        scans.token = None
+        assert (await post(bench, authorization=f"Bearer {new}"))[0] == 200
+    assert [authorized for _, authorized in scans.asked] == [True, False]
+
+
+async def test_a_token_that_is_set_while_a_request_is_read_gives_that_request_no_leave() -> None:
+    """Whoever was let in without one has not shown it."""
+    scans = Scans()
+    door = scans.door(None)
+    tokens = iter([None, TOKEN, TOKEN])
+    bench = Bench(scans=replace(door, token=lambda: next(tokens)))
+    async with bench.serving():
+        assert (await post(bench, b"{}"))[0] == 200
+    assert scans.asked == [(b"{}", False)]
 
 
 async def test_a_body_beyond_all_reason_is_refused_before_it_is_read_whole() -> None:

@@ -104,3 +104,8 @@ def test_show_of_a_bad_configuration_tells_the_problems(monkeypatch: pytest.Monk
 def test_reference_and_example_print_the_generated_texts() -> None:
     assert run("reference").output == reference_markdown()
     assert run("example").output == example_toml()
+
+
+def test_ranges_are_written_out() -> None:
+    assert "60 to 31536000" in reference_markdown()
+    assert "e+0" not in reference_markdown() + example_toml()

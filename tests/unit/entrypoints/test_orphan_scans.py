@@ -24,7 +24,7 @@ class Http:
     def __init__(self, world: World) -> None:
         self.world = world
         self.drain = Drain()
-        self.scans = HttpScans(world.loop, world.clock, self.drain, token=None)
+        self.scans = HttpScans(world.loop, world.clock, self.drain, token=lambda: None)
 
     async def post(self, body: Any, *, authorized: bool = False) -> ScanAnswer:
         text = body if isinstance(body, bytes) else json.dumps(body).encode()

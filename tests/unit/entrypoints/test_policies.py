@@ -12,7 +12,6 @@ from dagy_control.config.catalogue import settings_by_path
 from dagy_control.entrypoints import policies
 from dagy_control.entrypoints.worker import known_only
 
-SECTIONS = ("aws", "launching", "reconciling", "events", "orphans", "leases", "worker", "telemetry")
 LAUNCHABLE = {
     "cluster_arn": "dagy",
     "execution_role_arn": "arn:aws:iam::123456789012:role/execution",
@@ -24,6 +23,11 @@ LAUNCHABLE = {
 TOPIC = "arn:aws:sns:us-east-1:123456789012:alerts"
 
 READ_ELSEWHERE: Mapping[str, tuple[str, str]] = {
+    "log_format": ("control.py", "how logs are written is said once, at start"),
+    "embedded_cloud": ("policies.py", "a pass by hand may end a lost task sooner there"),
+    "api.enabled": ("control.py", "whether there is a server"),
+    "api.host": ("control.py", "the server's address"),
+    "api.port": ("control.py", "the server's port"),
     "telemetry.cloudwatch_metrics": ("wiring.py", "decides whether such figures are gathered"),
     "telemetry.cloudwatch_namespace": ("wiring.py", "the figures are gathered under it"),
     "events.dead_letter_queue_url": ("control.py", "an address: the adapter is opened on it"),
@@ -35,33 +39,57 @@ READ_ELSEWHERE: Mapping[str, tuple[str, str]] = {
 }
 """Settings that no policy holds: where they are read instead, and why."""
 
+READ_BY_NOBODY: Mapping[str, str] = {"ecs.worker_image": "runbooks set it; only a task definition can name an image"}
+"""Accepted, and without effect."""
+
 
 def paths() -> Iterator[str]:
-    """Every setting of the sections, dotted."""
-    for section in SECTIONS:
-        for name in type(getattr(Settings(), section)).model_fields:
-            yield f"{section}.{name}"
+    """Every setting, dotted."""
+    yield from (setting.key for setting in settings_by_path().values())
+
+
+def default_of(path: str) -> Any:
+    value: Any = Settings()
+    for part in path.split("."):
+        value = getattr(value, part)
+    return value
 
 
 def settings_with(path: str, value: object) -> Settings:
     """Settings with this value, the others such that the rules between settings leave room for it."""
-    section, name = path.split(".")
-    roomy: dict[str, dict[str, Any]] = {
+    section, _, name = path.rpartition(".")
+    roomy: dict[str, Any] = {
+        "embedded_cloud": True,
         "aws": {"read_timeout_s": 0.5 if section == "launching" else 30.0},
         "events": {"wait_s": 0, "queue_url": "https://sqs/queue"},
         "ecs": LAUNCHABLE,
         "orphans": {"alert_topic_arn": TOPIC, "alert_publisher": name == "alert_topic_arn" and value is not None},
     }
-    roomy[section] = {**roomy.get(section, {}), name: value}
-    return Settings(embedded_cloud=True, **roomy)  # type: ignore[arg-type]  # pydantic reads the sections
+    if section:
+        roomy[section] = {**roomy.get(section, {}), name: value}
+    else:
+        roomy[name] = value
+    return Settings(**roomy)
 
 
 def another_value(path: str) -> Settings:
     """Valid settings that differ from the default in this one."""
-    section, name = path.split(".")
-    value = getattr(getattr(Settings(), section), name)
-    candidates: list[Any] = [5, "https://sqs/other", Path("/srv/work"), "other", TOPIC]
-    if isinstance(value, bool):
+    value = default_of(path)
+    role = LAUNCHABLE["task_role_arn"]
+    candidates: list[Any] = [
+        5,
+        "https://sqs/other",
+        Path("/srv/work"),
+        "small",
+        "other",
+        "others/",
+        "DEBUG",
+        TOPIC,
+        role,
+    ]
+    if path in ANOTHER:
+        candidates = [ANOTHER[path]]
+    elif isinstance(value, bool):
         candidates = [not value]
     elif isinstance(value, int | float):
         candidates = [value + 1, value / 2 or 50, value - 1, value * 2]
@@ -79,6 +107,17 @@ def another_value(path: str) -> Settings:
     raise AssertionError(f"no other value of {path} is valid: teach this test one")
 
 
+ANOTHER: Mapping[str, Any] = {
+    "log_format": "console",
+    "api.token": "sixteen-and-more-letters",
+    "ecs.subnets": ["subnet-9"],
+    "ecs.security_groups": ["sg-9"],
+    "ecs.capacity_providers": {"FARGATE": 1},
+    "ecs.profiles": {"small": {"cpu": 256, "memory": 512}, "medium": {"cpu": 2048, "memory": 4096}},
+}
+"""Another value, where none of the usual ones is valid."""
+
+
 def all_policies(settings: Settings) -> tuple[Any, ...]:
     return (
         policies.client_policy(settings),
@@ -89,28 +128,31 @@ def all_policies(settings: Settings) -> tuple[Any, ...]:
     )
 
 
-@pytest.mark.parametrize("path", [path for path in paths() if path not in READ_ELSEWHERE])
+@pytest.mark.parametrize("path", [path for path in paths() if path not in {*READ_ELSEWHERE, *READ_BY_NOBODY}])
 def test_every_setting_reaches_a_policy(path: str) -> None:
     changed = another_value(path)
-    section, name = path.split(".")
-    same = settings_with(path, getattr(getattr(Settings(), section), name))
+    same = settings_with(path, default_of(path))
     assert all_policies(changed) != all_policies(same), f"{path} changes no policy: is it read anywhere?"
 
 
 NOT_THE_DAEMONS: Mapping[str, str] = {
-    "ecs.worker_image": "read by the image commands",
-    "ecs.profiles": "read by requests; of the loops only by those that retry with the next one",
+    **READ_BY_NOBODY,
     "launching.max_queued_runs": "read by requests",
 }
 """Settings without a restart mark that a daemon need not follow, and who reads them anew each time."""
 
 
-@pytest.mark.parametrize("path", [path for path in paths() if path not in NOT_THE_DAEMONS])
+def test_what_a_daemon_need_not_follow_is_a_live_setting() -> None:
+    live = {setting.key for setting in settings_by_path().values() if not setting.restart}
+    assert set(NOT_THE_DAEMONS) <= live, "take what is none any more off the list"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [each.key for each in settings_by_path().values() if not each.restart and each.key not in NOT_THE_DAEMONS],
+)
 def test_a_setting_that_needs_no_restart_is_followed_by_a_running_daemon(path: str) -> None:
-    section, name = path.split(".")
-    if settings_by_path()[section, name].restart:
-        return
-    same = settings_with(path, getattr(getattr(Settings(), section), name))
+    same = settings_with(path, default_of(path))
     changed = another_value(path)
     followed = [(policies.loop_plans(each), policies.process_plan(each)) for each in (same, changed)]
     assert followed[0] != followed[1], f"{path} changes nothing in a running daemon: mark it as read at start"

@@ -177,6 +177,18 @@ def test_a_state_is_told_beside_the_checks_and_never_turns_alive_false() -> None
     assert report.components == {"launching": "ok", "launching lease": "standing by: held by other, epoch 3"}
 
 
+async def test_what_is_degraded_is_told_by_ready_and_never_turns_it_false() -> None:
+    clock = VirtualClock()
+    health = Health(clock)
+    reasons: list[str | None] = [None, "the last edit was refused"]
+    health.register_ready("tables", Check(clock))
+    health.register_degraded("configuration", lambda: reasons.pop(0))
+    fine, refused = await clock.run(health.ready()), await clock.run(health.ready())
+    assert (fine.ok, fine.components) == (True, {"tables": "ok", "configuration": "ok"})
+    assert refused.ok
+    assert refused.components == {"tables": "ok", "configuration": "degraded: the last edit was refused"}
+
+
 @pytest.mark.parametrize("kind", ["alive", "ready", "state"])
 def test_a_name_taken_twice_is_refused(kind: str) -> None:
     clock = VirtualClock()
