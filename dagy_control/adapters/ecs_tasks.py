@@ -28,9 +28,10 @@ if TYPE_CHECKING:
 
 REASON_MAX_CHARACTERS = 255
 """Longer stop reasons are cut: people read the beginning."""
+READS_AT_ONCE = 4
+"""DescribeTasks calls of one `describe` that may be under way together."""
 
 _PRIORITIES: Mapping[ReadPriority, Priority] = {
-    ReadPriority.EVENT: Priority.EVENT,
     ReadPriority.RECONCILE: Priority.RECONCILE,
     ReadPriority.ORPHANS: Priority.ORPHANS,
 }
@@ -39,13 +40,12 @@ _MODIFY = (Bucket.ECS_MODIFY,)
 
 
 class EcsTasks:
-    """The ECS API. `reads_at_once`: DescribeTasks calls of one `describe` that may be under way together."""
+    """The ECS API."""
 
-    def __init__(self, client: "ECSClient", calls: AwsCalls, limiter: Limiter, *, reads_at_once: int = 4) -> None:
+    def __init__(self, client: "ECSClient", calls: AwsCalls, limiter: Limiter) -> None:
         self._client = client
         self._call = calls.of("ecs")
         self._limiter = limiter
-        self._reads_at_once = reads_at_once
 
     async def reserve_run_task(self, provider: str) -> None:
         """RunTask counts in three of AWS's buckets: modifying calls, RunTask itself, and Fargate launches of its kind."""
@@ -145,7 +145,7 @@ class EcsTasks:
         async def ask(group: Sequence[str]) -> list[_Answer]:
             return await self._ask(question, group)
 
-        outcomes = await run_bounded(groups, ask, limit=self._reads_at_once, name="describe tasks")
+        outcomes = await run_bounded(groups, ask, limit=READS_AT_ONCE, name="describe tasks")
         for outcome in outcomes:
             if outcome.error is not None:
                 raise outcome.error

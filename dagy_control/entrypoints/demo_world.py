@@ -125,12 +125,6 @@ class DemoWorld:
         async with self._session.post(url, json={"signal": "SIGKILL"}) as response:
             return bool((await response.json()).get("signalled"))
 
-    async def befall(self, task_arn: str, what: str) -> None:
-        """`spot-interruption`, `host-failure` or `retirement` of a task."""
-        url = f"{self.stack.cloud.ecs_url}/_local/tasks/{task_arn.rsplit('/', 1)[-1]}/{what}"
-        async with self._session.post(url) as response:
-            response.raise_for_status()
-
     async def hold_run_task_reply(self) -> None:
         """ECS will carry out the next RunTask and keep its answer back."""
         url = f"{self.stack.cloud.ecs_url}/_local/faults"

@@ -65,7 +65,6 @@ class Priority(IntEnum):
     """Who goes first when the budget is short; lower goes first."""
 
     LAUNCH = 0
-    EVENT = 0
     RECONCILE = 1
     ORPHANS = 2
 

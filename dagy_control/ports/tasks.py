@@ -15,7 +15,6 @@ DESCRIBE_MAX = 100
 class ReadPriority(IntEnum):
     """Who goes first for the shared read budget; the lower number wins."""
 
-    EVENT = 0
     RECONCILE = 1
     ORPHANS = 2
 

@@ -321,4 +321,4 @@ class Storm:
             story.befallen = await self.world.kill_worker(run.external_id)
         elif story.part is Part.HOST_LOST and at_work and run.external_id:
             story.befallen = True
-            await self.world.befall(run.external_id, "host-failure")
+            self.world.stack.cloud.driver.fail_host(run.external_id)

@@ -73,7 +73,7 @@ async def test_a_task_that_somebody_stops_fails_its_run_by_shutdown(world: DemoW
 
 async def test_a_failed_host_is_known_by_its_class_and_the_run_tried_again(world: DemoWorld, daemon: Daemon) -> None:
     run = await at_work(world, await world.launch("probe", "acme", "spot", seconds=6.0))
-    await world.befall(run.external_id or "", "host-failure")
+    world.stack.cloud.driver.fail_host(run.external_id or "")
     done = await ended(world, run)
     assert (done.status, done.attempt, done.infra_failures) == (RunStatus.SUCCEEDED, 2, 1)
     assert any("INFRASTRUCTURE" in each.why for each in done.transitions)

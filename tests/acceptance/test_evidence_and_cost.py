@@ -21,7 +21,7 @@ async def test_a_run_whose_host_failed_keeps_both_tasks_and_costs_both(world: De
     daemon = await world.stack.start_daemon()
     try:
         run = await at_work(world, await world.launch("probe", "acme", "evidence", seconds=3.0))
-        await world.befall(run.external_id or "", "host-failure")
+        world.stack.cloud.driver.fail_host(run.external_id or "")
         done = await ended(world, run)
 
         async def kept() -> Run | None:

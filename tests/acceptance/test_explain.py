@@ -35,6 +35,7 @@ KEYS = {
     "infra_failures",
     "estimated_cost_usd",
     "waited_seconds",
+    "waits_for",
 }
 """What programs may rely on."""
 
@@ -101,7 +102,7 @@ async def test_a_run_that_spot_took_back(world: DemoWorld) -> None:
         extra_env_vars={"ECS_CAPACITY_PROVIDER": "FARGATE_SPOT"},
     )
     run = await at_work(world, await world.ports.launcher().submit(order))
-    await world.befall(run.external_id or "", "spot-interruption")
+    world.stack.cloud.driver.interrupt_spot(run.external_id or "")
     done = await ended(world, run)
     story = await story_of(world, done)
     assert (done.status, story["attempts"], story["infra_failures"]) == (RunStatus.SUCCEEDED, 2, 1)

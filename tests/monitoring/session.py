@@ -192,7 +192,7 @@ async def a_story(session: Session) -> None:
         extra_env_vars={"ECS_CAPACITY_PROVIDER": "FARGATE_SPOT"},
     )
     run = await at_work(world, await world.ports.launcher().submit(order))
-    await world.befall(run.external_id or "", "spot-interruption")
+    world.stack.cloud.driver.interrupt_spot(run.external_id or "")
     done = await ended(world, run)
     session.heading(
         "A run that Spot took back",

@@ -91,13 +91,13 @@ async def test_waiters_are_served_by_priority_and_then_in_order_of_arrival() -> 
         for name, priority in [
             ("orphans", Priority.ORPHANS),
             ("reconcile 1", Priority.RECONCILE),
-            ("event 1", Priority.EVENT),
+            ("launch 1", Priority.LAUNCH),
             ("reconcile 2", Priority.RECONCILE),
-            ("event 2", Priority.EVENT),
+            ("launch 2", Priority.LAUNCH),
         ]:
             group.create_task(bench.call(name, READ, priority))
         await bench.clock.advance(6)
-    assert bench.served == [("event 1", 1), ("event 2", 2), ("reconcile 1", 3), ("reconcile 2", 4), ("orphans", 5)]
+    assert bench.served == [("launch 1", 1), ("launch 2", 2), ("reconcile 1", 3), ("reconcile 2", 4), ("orphans", 5)]
 
 
 async def test_a_lower_priority_cannot_take_the_token_that_a_higher_one_waits_to_combine() -> None:
@@ -130,7 +130,7 @@ async def test_who_waits_long_enough_rises_so_that_nobody_starves() -> None:
 
     async def flood() -> None:
         while not any(name == "orphans" for name, _ in bench.served):
-            await bench.call("event", READ, Priority.EVENT)
+            await bench.call("launch", READ, Priority.LAUNCH)
 
     async with asyncio.TaskGroup() as group:
         group.create_task(bench.call("orphans", READ, Priority.ORPHANS))
