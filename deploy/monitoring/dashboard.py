@@ -28,6 +28,11 @@ def per_second(metric: str, by: str) -> str:
     return f"sum by ({by}) (rate({selected(metric)}[$__rate_interval]))"
 
 
+def ever_counted(metric: str, by: str) -> str:
+    """The same of a counter with very many series, most of which stay at 0: those that have ever counted."""
+    return f"{per_second(metric, by)} and sum by ({by}) ({selected(metric)}) > 0"
+
+
 def quantiles(metric: str, by: str = "") -> dict[str, str]:
     """The median and the 95th percentile of a histogram."""
     labels = f"le, {by}" if by else "le"
@@ -71,7 +76,7 @@ GLANCE = Section(
         Graph("Active runs by status", {f"sum by (status) ({acting('dagy_runs', 'launching')})": "{{status}}"}),
         Graph(
             "Runs ended by the daemon",
-            {per_second("dagy_runs_ended_total", "status, failure_class"): "{{status}} {{failure_class}}"},
+            {ever_counted("dagy_runs_ended_total", "status, failure_class"): "{{status}} {{failure_class}}"},
             "ops",
             "Most runs are ended by their own worker, which nobody scrapes.",
         ),
@@ -177,7 +182,7 @@ BUDGET = Section(
         Graph(
             "Calls that failed",
             {
-                per_second(
+                ever_counted(
                     'dagy_aws_calls_total{outcome!~"ok|conflict"}', "operation, outcome"
                 ): "{{operation}} {{outcome}}"
             },
@@ -235,7 +240,7 @@ PROCESS = Section(
             "s",
         ),
         Graph(
-            "Ticks by outcome", {per_second("dagy_loop_ticks_total", "loop, outcome"): "{{loop}} {{outcome}}"}, "ops"
+            "Ticks by outcome", {ever_counted("dagy_loop_ticks_total", "loop, outcome"): "{{loop}} {{outcome}}"}, "ops"
         ),
         Graph(
             "Duration of a tick, 95 %",
