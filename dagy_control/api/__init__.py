@@ -1,5 +1,5 @@
-"""The HTTP face: metrics and health.
+"""The HTTP face: metrics, health, and orphan scans.
 
-May touch: FastAPI, uvicorn, prometheus_client, the kernel. Must not run a loop, write a record, or know a capability: what
-can be triggered is handed in as callables.
+May touch: FastAPI, uvicorn, prometheus_client, the kernel. Must not run a loop, write a record, or know a capability: who scans
+is handed in.
 """

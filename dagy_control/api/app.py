@@ -1,9 +1,8 @@
-"""The routes. Everything here only reads what the process knows already; nothing waits for AWS longer than `Health` allows."""
+"""The routes. All but the scan only read what the process knows already, and wait for AWS no longer than `Health` allows."""
 
-from collections.abc import Callable, Mapping
-from types import MappingProxyType
+from collections.abc import Callable
 
-from fastapi import FastAPI, HTTPException, Request, Response
+from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
@@ -11,15 +10,9 @@ from prometheus_client.exposition import choose_encoder
 from dagy_control.api.scans import ScanDoor, add_scan_routes
 from dagy_control.kernel.health import Health, HealthReport
 
-Triggers = Mapping[str, Callable[[], None]]
 
-NO_TRIGGERS: Triggers = MappingProxyType({})
-
-
-def create_app(
-    *, registry: CollectorRegistry, health: Health, triggers: Triggers = NO_TRIGGERS, scans: ScanDoor | None = None
-) -> FastAPI:
-    """The application: `/metrics`, `/healthz`, `/readyz`, an index, one trigger per loop in `triggers`, and `/orphans/scan`, if any.
+def create_app(*, registry: CollectorRegistry, health: Health, scans: ScanDoor | None = None) -> FastAPI:
+    """The application: `/metrics`, `/healthz`, `/readyz`, an index, and with `scans` `/orphans/scan`.
 
     Routes are coroutines on purpose: what they read belongs to the event loop's thread. FastAPI's `/docs` and `/redoc` are
     off, because they load scripts from public CDNs.
@@ -28,7 +21,7 @@ def create_app(
 
     @app.get("/", summary="What is here")
     async def index() -> dict[str, list[str]]:
-        paths = ["/metrics", "/healthz", "/readyz", *(f"/loops/{name}/trigger" for name in triggers)]
+        paths = ["/metrics", "/healthz", "/readyz"]
         return {"paths": [*paths, *(["/orphans/scan"] if scans is not None else [])]}
 
     @app.get("/metrics", summary="Prometheus metrics, as text or OpenMetrics by the Accept header")
@@ -44,20 +37,9 @@ def create_app(
     async def readyz() -> JSONResponse:
         return _as_response(await health.ready())
 
-    if triggers:
-        _add_triggers(app, triggers)
     if scans is not None:
         add_scan_routes(app, scans)
     return app
-
-
-def _add_triggers(app: FastAPI, triggers: Triggers) -> None:
-    @app.post("/loops/{name}/trigger", status_code=202, summary="Let a loop tick now instead of at its time")
-    async def trigger(name: str) -> dict[str, str]:
-        if name not in triggers:
-            raise HTTPException(404, f"there is no loop {name!r}; there are: {', '.join(sorted(triggers))}")
-        triggers[name]()
-        return {"triggered": name}
 
 
 def _encoder(accept: str) -> tuple[Callable[[CollectorRegistry], bytes], str]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import aiohttp
 
-from dagy_control.api.app import NO_TRIGGERS, Triggers, create_app
+from dagy_control.api.app import create_app
 from dagy_control.api.scans import ScanDoor
 from dagy_control.api.server import ApiServer
 from dagy_control.kernel.clock import SystemClock
@@ -32,7 +32,6 @@ class Bench:
 
     def __init__(
         self,
-        triggers: Triggers = NO_TRIGGERS,
         *,
         host: str = "127.0.0.1",
         port: int = 0,
@@ -41,7 +40,7 @@ class Bench:
         self.registry = new_registry()
         self.health = Health(SystemClock())
         self.drain = Drain()
-        app = create_app(registry=self.registry, health=self.health, triggers=triggers, scans=scans)
+        app = create_app(registry=self.registry, health=self.health, scans=scans)
         self.server = ApiServer(app, host, port)
 
     @asynccontextmanager

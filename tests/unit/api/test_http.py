@@ -107,31 +107,9 @@ async def test_the_server_leaves_the_signal_handlers_alone() -> None:
 
 
 async def test_the_index_names_every_path_and_docs_that_load_from_elsewhere_are_off() -> None:
-    bench = Bench({"launching": lambda: None})
+    bench = Bench()
     async with bench.serving():
         index = await bench.ask("/")
         docs, redoc = await bench.ask("/docs"), await bench.ask("/redoc")
-    assert index.json == {"paths": ["/metrics", "/healthz", "/readyz", "/loops/launching/trigger"]}
+    assert index.json == {"paths": ["/metrics", "/healthz", "/readyz"]}
     assert (docs.status, redoc.status) == (404, 404)
-
-
-async def test_a_trigger_reaches_its_loop_and_an_unknown_one_is_told_which_there_are() -> None:
-    triggered: list[str] = []
-    bench = Bench({name: (lambda name=name: triggered.append(name)) for name in ("launching", "orphans")})  # type: ignore[misc]  # mypy cannot type a lambda's default
-    async with bench.serving():
-        known = await bench.ask("/loops/orphans/trigger", method="POST")
-        unknown = await bench.ask("/loops/nothing/trigger", method="POST")
-        by_get = await bench.ask("/loops/orphans/trigger")
-    assert (known.status, known.json) == (202, {"triggered": "orphans"})
-    assert triggered == ["orphans"]
-    assert (unknown.status, unknown.json["detail"]) == (
-        404,
-        "there is no loop 'nothing'; there are: launching, orphans",
-    )
-    assert by_get.status == 405
-
-
-async def test_without_triggers_there_is_no_such_route() -> None:
-    bench = Bench()
-    async with bench.serving():
-        assert (await bench.ask("/loops/launching/trigger", method="POST")).status == 404
