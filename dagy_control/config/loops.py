@@ -310,4 +310,5 @@ class WorkerSettings(Section):
     """Patterns of names, as `*token*`; case does not matter. Values of parameters and environment variables under such a name are
     replaced in what the worker logs and records, and in what commands show of runs and deployments. Naming any replaces all."""
     work_dir: Path | None = Field(None, examples=["/tmp/dagy"])  # noqa: S108 - an example for the documentation, never used as a path
-    """Folder for artifacts and dependencies, which stay there for later runs. Unset: a temporary folder for each run."""
+    """Folder for what runs put on disk. Dependency packages stay there for later runs, all else goes with its run. Unset: a temporary
+    folder for each run."""

@@ -2,6 +2,7 @@
 
 A child process performs further attempts only while it is clean: `leftovers` says whether it is.
 
-May touch: child processes and threads of its own, `model`, `errors`. Must not: the network, files (but /proc), the kernel, logging; what
-happens is told to a `Reporter`. This package imports nothing here: the process that forks the tasks must stay small.
+May touch: child processes and threads of its own, `model`, `errors`; of files only /proc, the container's control group, and large results
+in a temporary folder. Must not: the network, the kernel, logging; what happens is told to a `Reporter`. This package imports nothing here:
+the process that forks the tasks must stay small.
 """

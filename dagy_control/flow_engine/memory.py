@@ -1,7 +1,7 @@
 """Whether the kernel killed a task for lack of memory, and how much the container may use: from its control group's files.
 
 On Fargate one control group holds the worker and all of its children. When it is full the kernel kills the process with the
-highest `oom_score_adj` and size (proc(5)), which is a child of ours by `zygote.CHILD_OOM_SCORE`, and counts it: `oom_kill` in
+highest `oom_score_adj` and size (proc(5)), which is a child of ours by `child.CHILD_OOM_SCORE`, and counts it: `oom_kill` in
 `memory.events` (control groups version 2, kernel documentation "cgroup-v2"), in `memory.oom_control` (version 1, since Linux 4.13).
 """
 

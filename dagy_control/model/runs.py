@@ -213,7 +213,7 @@ ACTIVE_ATTRIBUTES: tuple[str, ...] = tuple(each.name for each in fields(ActiveRu
 class RunChange:
     """One conditional write to a run: it holds only while the stored `version` is `expected_version`, and adds one to it.
 
-    `fields` maps attribute names of `Run` to new values; None removes the attribute. Made by `model/lifecycle.py` only.
+    `fields` maps attribute names of `Run` to new values; None removes the attribute. Made by `lifecycle` and `stop_evidence` only.
     """
 
     run_id: str

@@ -17,7 +17,7 @@ class _Missed:
 
 
 class MissingSightings:
-    """Remembers missing runs between looks. A *look* is one pass; a *turn* ends when every due run has been looked at."""
+    """Remembers missing runs between looks. A pass is one *look*, or two; a *turn* ends when every due run has been looked at."""
 
     def __init__(self, remembered_max: int = REMEMBERED_MAX) -> None:
         self._missed: dict[str, _Missed] = {}
@@ -30,7 +30,7 @@ class MissingSightings:
         return bool(self._missed)
 
     def begin_look(self) -> None:
-        """A pass begins. A run that it lists twice (the index moved under it) is missed once."""
+        """A look begins. A run that it lists twice (the index moved under it) is missed once."""
         self._look += 1
 
     def end_turn(self) -> None:
