@@ -13,7 +13,7 @@ from dagy_control.model.runs import ActiveRun
 _EPOCH = datetime.fromtimestamp(0, UTC)
 
 _Waiting: TypeAlias = tuple[int, datetime, str, ActiveRun]
-"""A queued run as it is ordered within its flow: by priority, then age."""
+"""A queued run behind its place in its flow."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +32,11 @@ class Admission:
 
     admitted: Sequence[ActiveRun]
     waiting: Mapping[str, str]
+
+
+def place_in_flow(run: ActiveRun) -> tuple[int, datetime, str]:
+    """The order of a flow's runs: by priority, then age. A sample of a flow must be its first by the same order."""
+    return -run.priority, run.active_since or _EPOCH, run.run_id
 
 
 def admit(queued: Iterable[ActiveRun], census: Census, limits: AdmissionLimits) -> Admission:
@@ -67,7 +72,7 @@ def _by_organisation(
 ) -> dict[str, "_Organisation"]:
     waiting: defaultdict[str, defaultdict[str, list[_Waiting]]] = defaultdict(lambda: defaultdict(list))
     for run in queued:
-        waiting[run.org_id][run.flow_name].append((-run.priority, run.active_since or _EPOCH, run.run_id, run))
+        waiting[run.org_id][run.flow_name].append((*place_in_flow(run), run))
     active_flows: defaultdict[str, dict[str, int]] = defaultdict(dict)
     for (org, flow), count in census.by_flow.items():
         active_flows[org][flow] = count

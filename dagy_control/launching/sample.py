@@ -3,11 +3,10 @@
 import heapq
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 
+from dagy_control.launching.admission import place_in_flow
 from dagy_control.model.runs import ActiveRun
-
-_EPOCH = datetime.fromtimestamp(0, UTC)
 
 
 class QueueSample:
@@ -42,6 +41,4 @@ class QueueSample:
         return [run for kept in self._flows.values() for run in self._first(kept)]
 
     def _first(self, kept: Sequence[ActiveRun]) -> list[ActiveRun]:
-        return heapq.nsmallest(
-            self._each, kept, key=lambda run: (-run.priority, run.active_since or _EPOCH, run.run_id)
-        )
+        return heapq.nsmallest(self._each, kept, key=place_in_flow)
