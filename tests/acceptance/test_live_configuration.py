@@ -3,15 +3,22 @@
 import os
 import random
 import signal
-from collections.abc import AsyncIterator
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 
+import aiohttp
 import pytest
 import pytest_asyncio
+from prometheus_client.parser import text_string_to_metric_families
 
+from dagy_control.entrypoints.config_sources import SETTLE_S
 from dagy_control.entrypoints.demo_world import DemoWorld
 from dagy_control.entrypoints.local_stack import Daemon, end_process
+from dagy_control.entrypoints.policies import IDLE_INTERVALS
 from dagy_control.model.runs import RunStatus
 from tests.acceptance.looking import SOON_S, all_ended, ended
 
@@ -19,6 +26,18 @@ pytestmark = [pytest.mark.acceptance, pytest.mark.asyncio(loop_scope="module"), 
 
 EDITS = 25
 TAKEN = "dagy_config_reloads_total"
+ENDED = "dagy_loop_ticks_total"
+BUSY = "dagy_loop_tick_duration_seconds_sum"
+
+INTERVAL_MAX_S = {"launching": 0.8, "reconciling": 2.5, "orphans": 3.5}
+"""The longest intervals that the edits set."""
+LONGEST_S = {
+    "launching": IDLE_INTERVALS * INTERVAL_MAX_S["launching"],
+    "reconciling": 1.1 * INTERVAL_MAX_S["reconciling"],
+    "orphans": 1.1 * INTERVAL_MAX_S["orphans"],
+    "events": 1.1,
+}
+"""From a tick's end to the next one's start at most, with jitter."""
 
 
 @pytest_asyncio.fixture(loop_scope="module")
@@ -78,29 +97,68 @@ async def test_sighup_makes_the_daemon_look_and_say_so(world: DemoWorld, daemon:
     assert "CONFIG_TAKEN" in daemon.log.read_text()
 
 
+@dataclass(frozen=True)
+class Ticks:
+    """What a daemon's loops have done by a moment: `ended` ticks, and the seconds that these have taken."""
+
+    at: float
+    ended: Mapping[str, float]
+    busy_s: Mapping[str, float]
+
+    def missing(self, before: "Ticks", loop: str) -> float:
+        """How many ticks fewer there have been since than even the longest interval demands; one under way is not counted."""
+        idle_s = self.at - before.at - (self.busy_s[loop] - before.busy_s[loop])
+        return int(idle_s / LONGEST_S[loop]) - (self.ended[loop] - before.ended[loop])
+
+
+async def ticks_of(world: DemoWorld, daemon: Daemon) -> Ticks:
+    """From one page of metrics, so that the figures are of the same moment."""
+    async with aiohttp.ClientSession() as session, session.get(f"{daemon.url}/metrics") as answer:
+        page = await answer.text()
+    at = world.ports.clock.monotonic()
+    figures: dict[str, Counter[str]] = {ENDED: Counter(), BUSY: Counter()}
+    for family in text_string_to_metric_families(page):
+        for sample in family.samples:
+            if sample.name in figures:
+                figures[sample.name][sample.labels["loop"]] += sample.value
+    return Ticks(at, figures[ENDED], figures[BUSY])
+
+
 @pytest.mark.long
 async def test_random_edits_under_load_lose_no_tick_and_no_run(world: DemoWorld, daemon: Daemon) -> None:
     chance = random.Random(20261122)
     good = world.stack.config.read_text()
+
+    def every(loop: str, usual: str) -> str:
+        longest = INTERVAL_MAX_S[loop]
+        return good.replace(
+            f"[{loop}]\ninterval_s = {usual}", f"[{loop}]\ninterval_s = {chance.uniform(longest / 3, longest):.3f}"
+        )
+
     edits = [
-        lambda: good.replace("interval_s = 0.5", f"interval_s = {chance.uniform(0.2, 0.8):.3f}"),
-        lambda: good.replace("max_concurrent_tasks = 16", f"max_concurrent_tasks = {chance.randint(2, 16)}"),
+        lambda: every("launching", "0.5"),
+        lambda: every("reconciling", "2"),
+        lambda: every("orphans", "3"),
+        lambda: good.replace("max_concurrent_tasks = 6", f"max_concurrent_tasks = {chance.randint(2, 16)}"),
         lambda: good.replace("rate_scale = 10", f"rate_scale = {chance.randint(5, 20)}"),
         lambda: good.replace("[launching]", '[launching]\nenabled = "perhaps"'),
         lambda: good.replace("lease_s = 3", "lease_s = 9"),
-        lambda: good[: chance.randrange(len(good))],
+        lambda: good[: chance.randrange(len(good))] + "\n[half",
         lambda: good + "\n[launching]\n",
         lambda: good.replace("interval_s", "intervall_s"),
     ]
     runs = []
+    looks = [await ticks_of(world, daemon)]
     for number in range(EDITS):
         runs.append(await world.launch("probe", ["acme", "globex"][number % 2], "edits", seconds=0.1))
         text = chance.choice(edits)()
+        assert text != good
         if number % 2:
             replace_whole(world.stack.config, text)
         else:
             world.stack.config.write_text(text)
-        await world.ports.clock.sleep(chance.uniform(0.05, 0.4))
+        await world.ports.clock.sleep(chance.choice([0.1, SETTLE_S + 0.5, 2 * SETTLE_S]))
+        looks.append(await ticks_of(world, daemon))
     replace_whole(world.stack.config, good + "# the last one\n")
     done = await all_ended(world, runs)
     assert {(run.status, run.attempt) for run in done} == {(RunStatus.SUCCEEDED, 1)}
@@ -109,7 +167,12 @@ async def test_random_edits_under_load_lose_no_tick_and_no_run(world: DemoWorld,
         return await world.metric(daemon.url, "dagy_config_last_reload_successful") == 1
 
     await world.until("the last good edit in effect", settled, timeout_s=SOON_S)
-    for loop in ("launching", "reconciling", "events", "orphans"):
+    looks.append(await ticks_of(world, daemon))
+    assert set(LONGEST_S) <= set(looks[0].ended), "every loop has ticked before"
+    for before, after in combinations(looks, 2):
+        assert {loop: n for loop in LONGEST_S if (n := after.missing(before, loop)) > 1} == {}
+    for loop in LONGEST_S:
+        assert looks[-1].ended[loop] - looks[0].ended[loop] >= EDITS / 5, "at work all the time"
         for outcome in ("bug", "permanent"):
             assert await world.metric(daemon.url, f'dagy_loop_ticks_total{{loop="{loop}",outcome="{outcome}"}}') == 0
     assert await world.metric(daemon.url, f'{TAKEN}{{result="taken"}}') > 0
