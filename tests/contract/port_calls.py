@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from dagy_control.errors import Gone
+from dagy_control.model.alerts import Alert
 from dagy_control.model.dep_packages import DepPackage
 from dagy_control.model.deployments import Deployment
 from dagy_control.model.flows import FlowRecord, FlowSpec, FlowStatus
@@ -44,6 +45,8 @@ class PortCall:
     left: Step = nothing
     after: int = 0
     in_parts: bool = False
+    again: bool = False
+    """Repeated, it does its work again: its port says so."""
 
     @property
     def writes(self) -> bool:
@@ -118,6 +121,15 @@ def deployment(name: str, number: int = 0) -> Deployment:
 
 def dep_package(name: str) -> DepPackage:
     return DepPackage(slug=name, package_s3_uri="s3://b/k.zip", sha256="a" * 64, size=7, added_at=NOW)
+
+
+async def three_packages(ports: Ports, name: str) -> None:
+    for slug in task_names(name, 3):
+        await ports.dep_packages.put(dep_package(slug))
+
+
+async def packages_of(ports: Ports, name: str) -> list[DepPackage]:
+    return [package for package in await ports.dep_packages.all() if package.slug.startswith(name)]
 
 
 async def five_deployments(ports: Ports, name: str) -> None:
@@ -310,6 +322,11 @@ CALLS: Mapping[str, PortCall] = {
         before=lambda ports, name: ports.dep_packages.put(dep_package(name)),
         call=lambda ports, name: ports.dep_packages.get(name),
     ),
+    "dep_packages.all": PortCall(
+        operation="Scan",
+        before=three_packages,
+        call=lambda ports, name: packages_of(ports, name),
+    ),
     "task_runs.put_many": PortCall(
         operation="BatchWriteItem",
         call=lambda ports, name: ports.task_runs.put_many(task_runs(name, 3)),
@@ -360,6 +377,23 @@ CALLS: Mapping[str, PortCall] = {
         operation="ChangeMessageVisibilityBatch",
         before=received_events,
         call=lambda ports, _: ports.events.postpone(dict.fromkeys(ports.receipts, 0)),
+    ),
+    "dead_letters.send": PortCall(
+        operation="SendMessage",
+        call=lambda ports, _: ports.dead_letters.send("set aside"),
+        left=lambda ports, _: ports.events_left(),
+        again=True,
+    ),
+    "dead_letters.count": PortCall(
+        operation="GetQueueAttributes", before=three_events, call=lambda ports, _: ports.dead_letters.count()
+    ),
+    "alerts.publish": PortCall(
+        operation="Publish",
+        call=lambda ports, name: ports.alerts.publish(
+            ports.topic_arn, Alert(subject=name, body="told once", attributes={})
+        ),
+        left=lambda ports, _: ports.alerts_got(),
+        again=True,
     ),
     "artifacts.upload": PortCall(
         operation="PutObject",

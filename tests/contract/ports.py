@@ -1,6 +1,7 @@
 """Every port that keeps records, together: in memory, or on a server whose tables all tests share (their records' names are not)."""
 
 import json
+import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -19,18 +20,21 @@ from dagy_control.adapters.dynamo_runs import DynamoRuns
 from dagy_control.adapters.dynamo_task_runs import DynamoTaskRuns
 from dagy_control.adapters.s3_artifacts import S3Artifacts, S3Results
 from dagy_control.adapters.session import AwsClients
-from dagy_control.adapters.sqs_events import SqsTaskEvents
+from dagy_control.adapters.sns_alerts import SnsAlerts
+from dagy_control.adapters.sqs_events import SqsTaskEvents, ensure_queue
 from dagy_control.kernel.clock import Clock, SystemClock
-from dagy_control.model.tables import TABLES
+from dagy_control.model.tables import DEP_PACKAGES, TABLES
 from dagy_control.model.tasks import SeenTask
+from dagy_control.ports.alerts import Alerts
 from dagy_control.ports.dep_packages import DepPackages
 from dagy_control.ports.deployments import Deployments
-from dagy_control.ports.events import TaskEvents
+from dagy_control.ports.events import DeadLetters, TaskEvents
 from dagy_control.ports.flows import Artifacts, Flows, Results
 from dagy_control.ports.leases import Leases
 from dagy_control.ports.orphans import StateTables, Suspicions
 from dagy_control.ports.runs import TaskRuns
 from tests.contract.conftest import Aws
+from tests.fakes.alerts import FakeAlerts
 from tests.fakes.dep_packages import FakeDepPackages
 from tests.fakes.deployments import FakeDeployments
 from tests.fakes.events import FakeTaskEvents
@@ -59,6 +63,10 @@ class Ports:
     artifacts: Artifacts
     results: Results
     events: TaskEvents
+    dead_letters: DeadLetters
+    """On the same queue as the events."""
+    alerts: Alerts
+    topic_arn: str
     states: str
     """The state table's name."""
     put_state: Callable[[str], Awaitable[None]]
@@ -66,6 +74,8 @@ class Ports:
     send_event: Callable[[SeenTask], Awaitable[None]]
     events_left: Callable[[], Awaitable[int]]
     """Messages that have not been deleted."""
+    alerts_got: Callable[[], Awaitable[int]]
+    """Messages that the topic's subscriber has got."""
     time_out_events: Callable[[], None]
     """Whatever was received and not deleted becomes visible again."""
 
@@ -91,13 +101,32 @@ class HurriedClock(SystemClock):
 async def make_tables(aws: Aws) -> Tables:
     """The tables of every port and the bucket; names by `TableSpec.setting`."""
     await ensure_bucket(aws.clients.s3, aws.calls, BUCKET)
-    return {spec.setting: await aws.table(spec) for spec in TABLES}
+    return {spec.setting: await aws.table(spec) for spec in TABLES} | {STATES: await aws.table(DEP_PACKAGES)}
 
 
-def aws_ports(aws: Aws, clients: AwsClients, tables: Tables, queue_url: str, clock: Clock) -> Ports:
+@dataclass(frozen=True, slots=True)
+class Mail:
+    """Where messages go: the queue of the events, a topic, and the queue that is subscribed to it."""
+
+    queue_url: str
+    topic_arn: str
+    subscriber_url: str
+
+
+async def make_mail(aws: Aws) -> Mail:
+    """A topic and queues that no other test uses."""
+    name, sqs, sns = f"mail-{uuid.uuid4().hex}", aws.clients.sqs, aws.clients.sns
+    subscriber_url = await ensure_queue(sqs, aws.calls, f"{name}-subscriber")
+    topic_arn = (await sns.create_topic(Name=name))["TopicArn"]
+    shown = await sqs.get_queue_attributes(QueueUrl=subscriber_url, AttributeNames=["QueueArn"])
+    await sns.subscribe(TopicArn=topic_arn, Protocol="sqs", Endpoint=shown["Attributes"]["QueueArn"])
+    return Mail(await ensure_queue(sqs, aws.calls, name), topic_arn, subscriber_url)
+
+
+def aws_ports(aws: Aws, clients: AwsClients, tables: Tables, mail: Mail, clock: Clock) -> Ports:
     """The shipped adapters on these clients; what is past the ports goes to the server directly."""
     calls = AwsCalls(clock)
-    dynamodb, sqs, states = clients.dynamodb, aws.clients.sqs, tables["dep_packages"]
+    dynamodb, sqs, states, queue_url = clients.dynamodb, aws.clients.sqs, tables[STATES], mail.queue_url
 
     async def put_state(slug: str) -> None:
         await aws.put_item(states, to_item({"slug": slug, "status": "RUNNING"}))
@@ -105,11 +134,12 @@ def aws_ports(aws: Aws, clients: AwsClients, tables: Tables, queue_url: str, clo
     async def send_event(task: SeenTask) -> None:
         await SqsTaskEvents(sqs, calls, queue_url=queue_url).send(_event(task))
 
-    async def events_left() -> int:
+    async def messages_in(url: str) -> int:
         names: Any = ("ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible")
-        answer = await sqs.get_queue_attributes(QueueUrl=queue_url, AttributeNames=names)
+        answer = await sqs.get_queue_attributes(QueueUrl=url, AttributeNames=names)
         return sum(int(answer["Attributes"][name]) for name in names)
 
+    events = SqsTaskEvents(clients.sqs, calls, queue_url=queue_url, visibility_timeout_s=0)
     return Ports(
         runs=DynamoRuns(dynamodb, calls, clock, table=tables["runs"]),
         leases=DynamoLeases(dynamodb, calls, table=tables["leases"]),
@@ -121,18 +151,22 @@ def aws_ports(aws: Aws, clients: AwsClients, tables: Tables, queue_url: str, clo
         state_tables=DynamoStateTables(dynamodb, calls, clock),
         artifacts=S3Artifacts(clients.s3, calls, bucket=BUCKET),
         results=S3Results(clients.s3, calls, bucket=BUCKET, prefix="results/"),
-        events=SqsTaskEvents(clients.sqs, calls, queue_url=queue_url, visibility_timeout_s=0),
+        events=events,
+        dead_letters=events,
+        alerts=SnsAlerts(clients.sns, calls),
+        topic_arn=mail.topic_arn,
         states=states,
         put_state=put_state,
         send_event=send_event,
-        events_left=events_left,
+        events_left=lambda: messages_in(queue_url),
+        alerts_got=lambda: messages_in(mail.subscriber_url),
         time_out_events=lambda: None,  # the timeout is zero
     )
 
 
 def fake_ports() -> Ports:
     """The fakes."""
-    events, states = FakeTaskEvents(), FakeStateTables({STATES: []})
+    events, alerts, states = FakeTaskEvents(), FakeAlerts(), FakeStateTables({STATES: []})
 
     async def put_state(slug: str) -> None:
         states.tables[STATES].append({"slug": slug, "status": "RUNNING"})
@@ -142,6 +176,9 @@ def fake_ports() -> Ports:
 
     async def events_left() -> int:
         return len(events.visible) + len(events.in_flight)
+
+    async def alerts_got() -> int:
+        return len(alerts.sent)
 
     return Ports(
         runs=FakeRuns(page_size=2),
@@ -155,10 +192,14 @@ def fake_ports() -> Ports:
         artifacts=FakeArtifacts(BUCKET),
         results=FakeResults(),
         events=events,
+        dead_letters=events,
+        alerts=alerts,
+        topic_arn="arn:aws:sns:us-east-1:123456789012:alerts",
         states=STATES,
         put_state=put_state,
         send_event=send_event,
         events_left=events_left,
+        alerts_got=alerts_got,
         time_out_events=events.redeliver,
     )
 

@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, TypeAlias
+from urllib.parse import parse_qs
 
 import aiohttp
 from starlette.applications import Starlette
@@ -67,6 +68,21 @@ class Reply:
     body: bytes
 
 
+class Protocol(StrEnum):
+    """How a service words what it says (botocore's service models, `protocol`)."""
+
+    JSON = "json"  # DynamoDB, SQS, ECS
+    QUERY = "query"  # SNS
+    S3 = "rest-xml"
+
+    @classmethod
+    def of(cls, request: Request) -> "Protocol":
+        """The one that a request is in."""
+        if "x-amz-target" in request.headers:
+            return cls.JSON
+        return cls.QUERY if _is_form(request) else cls.S3
+
+
 Json: TypeAlias = dict[str, Any]
 
 
@@ -107,9 +123,9 @@ class FaultyProxy:
 
     async def _handle(self, request: Request) -> Response:
         _send_at_once(request.state.transport)
-        operation = operation_of(request)
-        self.seen[operation] += 1
         body = await request.body()
+        operation = operation_of(request, body)
+        self.seen[operation] += 1
         if operation == "Query" and self.page_items is not None:
             body = _with_limit(body, self.page_items)
         fault = self._take(operation)
@@ -121,7 +137,7 @@ class FaultyProxy:
         if fault.kind is FaultKind.LEFT_ALL:
             return _all_left(operation, json.loads(body))
         if fault.kind not in APPLIED:
-            return _refusal(fault, is_json="x-amz-target" in request.headers)
+            return _refusal(fault, Protocol.of(request))
         reply = await self._forward(request, body)
         match fault.kind:
             case FaultKind.REPLY_LOST:
@@ -130,7 +146,7 @@ class FaultyProxy:
             case FaultKind.REPLY_BROKEN:
                 return BrokenOff(reply)
             case _:
-                return _server_error(is_json="x-amz-target" in request.headers)
+                return _server_error(Protocol.of(request))
 
     def _take(self, operation: str) -> Fault | None:
         fault = next((each for each in self._faults if each.operation == operation), None)
@@ -182,34 +198,42 @@ def _send_at_once(transport: asyncio.Transport) -> None:
     transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
-def operation_of(request: Request) -> str:
-    """The API operation: by its target in the JSON protocols, by its method in S3's."""
+def operation_of(request: Request, body: bytes = b"") -> str:
+    """The API operation: by its target in the JSON protocols, by its form in SNS's, by its method in S3's."""
     target = request.headers.get("x-amz-target", "")
+    if not target and _is_form(request):
+        return parse_qs(body.decode()).get("Action", [request.method])[0]
     return target.rpartition(".")[-1] or _S3_OPERATIONS.get(request.method, request.method)
+
+
+def _is_form(request: Request) -> bool:
+    return request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded")
 
 
 def _rendered(reply: Reply) -> Response:
     return Response(reply.body, status_code=reply.status, headers=reply.headers)
 
 
-def _refusal(fault: Fault, *, is_json: bool) -> Response:
+def _refusal(fault: Fault, protocol: Protocol) -> Response:
     if fault.kind in _PAGES:
         return Response(_PAGE, status_code=_PAGES[fault.kind], media_type="text/html")
     if fault.kind is FaultKind.ERROR:
-        return _server_error(is_json=is_json)
-    return _error(fault.code, 400 if is_json else 503, is_json=is_json)
+        return _server_error(protocol)
+    return _error(fault.code, 503 if protocol is Protocol.S3 else 400, protocol)
 
 
-def _server_error(*, is_json: bool) -> Response:
-    return _error("InternalServerError" if is_json else "InternalError", 500, is_json=is_json)
+def _server_error(protocol: Protocol) -> Response:
+    return _error("InternalServerError" if protocol is Protocol.JSON else "InternalError", 500, protocol)
 
 
-def _error(code: str, status: int, *, is_json: bool) -> Response:
-    """As the JSON protocols (SQS, DynamoDB) and S3 word an error."""
-    if is_json:
+def _error(code: str, status: int, protocol: Protocol) -> Response:
+    """As each protocol words an error."""
+    if protocol is Protocol.JSON:
         body = json.dumps({"__type": f"com.amazonaws#{code}", "message": "told by the proxy"})
         return Response(body, status_code=status, media_type="application/x-amz-json-1.0")
     xml = f"<Error><Code>{code}</Code><Message>told by the proxy</Message></Error>"
+    if protocol is Protocol.QUERY:
+        xml = f"<ErrorResponse>{xml}<RequestId>none</RequestId></ErrorResponse>"
     return Response(xml, status_code=status, media_type="application/xml")
 
 
