@@ -1,17 +1,26 @@
-"""The in-process face of the ECS model: what an adapter takes for aiobotocore's client, without HTTP in between."""
+"""The faces of the ECS model: in process, where an adapter takes it for aiobotocore's client, and over HTTP."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import aiohttp
+import pytest
 from aiobotocore.session import get_session
 from botocore.exceptions import ClientError, ConnectionClosedError, ReadTimeoutError
 from botocore.validate import validate_parameters
 
 from dagy_control.adapters.hot_answers import wanted_form
-from dagy_control.kernel.clock import Clock
+from dagy_control.adapters.session import AwsClients, ClientPolicy, Service
+from dagy_control.kernel.clock import Clock, SystemClock
+from dagy_control.local.agent import AgentPolicy
+from dagy_control.local.ecs_driver import EcsDriver
 from dagy_control.local.ecs_errors import EcsError
+from dagy_control.local.ecs_http import HeldCalls, ecs_app
 from dagy_control.local.ecs_model import Delivery, EcsModel, Reply
+from dagy_control.local.http_server import LoopbackServer
+from tests.contract.conftest import CREDENTIALS
 
 URL = "http://ecs.in.process"
 
@@ -37,6 +46,35 @@ class ModelClient:
             return _delivered(operation, self._model.call(operation, request, self._clock.now()))
 
         return call
+
+
+@asynccontextmanager
+async def served(model: EcsModel, workdir: Path) -> AsyncIterator[str]:
+    """The model behind HTTP, at this address."""
+    clock = SystemClock()
+    server = LoopbackServer(clock=clock)
+    policy = AgentPolicy(workdir=workdir, environment={}, metadata_url=f"{server.url}/v4")
+    driver, held = EcsDriver(model, clock=clock, policy=policy), HeldCalls()
+    driver.start()
+    await server.start(ecs_app(driver, held))
+    try:
+        yield server.url
+    finally:
+        held.release()
+        await server.stop()
+        await driver.stop()
+
+
+@asynccontextmanager
+async def ecs_client_at(url: str) -> AsyncIterator[Any]:
+    """The shipped client of the ECS API at this address. Only AWS_ENDPOINT_URL_ECS leads to it: nothing listens at the general one."""
+    endpoints = {"AWS_ENDPOINT_URL": "http://127.0.0.1:9", "AWS_ENDPOINT_URL_ECS": url}
+    with pytest.MonkeyPatch.context() as environment:
+        for name, value in {**CREDENTIALS, **endpoints}.items():
+            environment.setenv(name, value)
+        clients = AwsClients(ClientPolicy(region="us-east-1", read_timeout_s=5), services=(Service.ECS,))
+        async with clients:
+            yield clients.ecs
 
 
 def _delivered(operation: str, reply: Reply) -> dict[str, Any]:

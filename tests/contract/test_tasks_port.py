@@ -12,22 +12,16 @@ from typing_extensions import override
 from dagy_control.adapters.calls import AwsCalls
 from dagy_control.adapters.ecs_admin import EcsAdmin
 from dagy_control.adapters.ecs_tasks import EcsTasks
-from dagy_control.adapters.session import AwsClients, ClientPolicy, Service
 from dagy_control.errors import Gone, Permanent, Transient
 from dagy_control.kernel.clock import Clock, SystemClock
 from dagy_control.kernel.limiter import Bucket, Limiter, Priority
-from dagy_control.local.agent import AgentPolicy
-from dagy_control.local.ecs_driver import EcsDriver
 from dagy_control.local.ecs_faults import Fault, FaultKind
-from dagy_control.local.ecs_http import HeldCalls, ecs_app
 from dagy_control.local.ecs_model import EcsModel
 from dagy_control.local.ecs_state import Lifetimes
-from dagy_control.local.http_server import LoopbackServer
 from dagy_control.model.launch_failure import LaunchFailure, LaunchFailureKind
 from dagy_control.model.runs import FailureClass
 from dagy_control.ports.tasks import Described, Looked, ReadPriority, Started
-from tests.contract.conftest import CREDENTIALS
-from tests.contract.ecs_clients import ModelClient
+from tests.contract.ecs_clients import ModelClient, ecs_client_at, served
 from tests.fakes.ecs_world import DEFINITION, NETWORK
 from tests.fakes.tasks import FakeTasks
 
@@ -160,23 +154,10 @@ async def in_process() -> tuple[EcsModel, ModelClient]:
 
 @pytest_asyncio.fixture(loop_scope="session", scope="module")
 async def over_http(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[tuple[EcsModel, Any]]:
-    """One emulator behind HTTP for the module. Only AWS_ENDPOINT_URL_ECS leads to it: nothing listens at the general endpoint."""
-    clock, model = SystemClock(), a_model()
-    server = LoopbackServer(clock=clock)
-    policy = AgentPolicy(workdir=tmp_path_factory.mktemp("ecs"), environment={}, metadata_url=f"{server.url}/v4")
-    driver, held = EcsDriver(model, clock=clock, policy=policy), HeldCalls()
-    driver.start()
-    await server.start(ecs_app(driver, held))
-    with pytest.MonkeyPatch.context() as environment:
-        endpoints = {"AWS_ENDPOINT_URL": "http://127.0.0.1:9", "AWS_ENDPOINT_URL_ECS": server.url}
-        for name, value in {**CREDENTIALS, **endpoints}.items():
-            environment.setenv(name, value)
-        clients = AwsClients(ClientPolicy(region="us-east-1", read_timeout_s=5), services=(Service.ECS,))
-        async with clients:
-            yield model, clients.ecs
-    held.release()
-    await server.stop()
-    await driver.stop()
+    """One emulator behind HTTP for the module."""
+    model = a_model()
+    async with served(model, tmp_path_factory.mktemp("ecs")) as url, ecs_client_at(url) as client:
+        yield model, client
 
 
 FACES = {"model": "in_process", "http": "over_http"}
@@ -315,7 +296,9 @@ async def test_a_stop_of_unknown_outcome_is_transient_and_repeated_it_succeeds(b
 
 
 @pytest.mark.parametrize("kind", UNKNOWN_OUTCOMES)
-async def test_a_listing_or_description_that_fails_is_transient_never_partial(bed: Bed, kind: FaultKind) -> None:
+async def test_a_listing_a_description_or_a_look_that_fails_is_transient_never_partial(
+    bed: Bed, kind: FaultKind
+) -> None:
     for number in range(11):
         await bed.started(f"t{number}", count=10)
     arns = await bed.listed()
@@ -328,10 +311,13 @@ async def test_a_listing_or_description_that_fails_is_transient_never_partial(be
     bed.befall(kind, "ListTasks")
     with pytest.raises(Transient):
         await anext(pages)
-    bed.befall(kind, "DescribeTasks")
-    with pytest.raises(Transient):
-        await bed.described(*arns)
+    for read in (bed.described, bed.looked):
+        bed.befall(kind, "DescribeTasks")
+        with pytest.raises(Transient) as failed:
+            await read(*arns)
+        assert not failed.value.throttled
     assert sorted(task.arn for task in (await bed.described(*arns)).tasks) == sorted(arns)
+    assert sorted((await bed.looked(*arns)).living) == sorted(arns)
 
 
 async def test_a_failure_in_the_body_is_a_capacity_failure(ecs: EcsBed) -> None:
@@ -385,16 +371,17 @@ async def test_a_throttled_launch_says_so_and_slows_its_three_buckets(ecs: EcsBe
     assert slowed == {Bucket.ECS_MODIFY, Bucket.RUN_TASK, Bucket.LAUNCH_SPOT}
 
 
-CALLS: dict[str, tuple[Callable[[EcsBed], Awaitable[object]], Bucket]] = {
-    "DescribeTasks": (lambda ecs: ecs.described(ecs.unknown()), Bucket.ECS_READ),
-    "ListTasks": (lambda ecs: ecs.listed(), Bucket.ECS_READ),
-    "StopTask": (lambda ecs: ecs.stop(ecs.unknown()), Bucket.ECS_MODIFY),
+CALLS: dict[str, tuple[str, Callable[[EcsBed], Awaitable[object]], Bucket]] = {
+    "describe": ("DescribeTasks", lambda ecs: ecs.described(ecs.unknown()), Bucket.ECS_READ),
+    "look": ("DescribeTasks", lambda ecs: ecs.looked(ecs.unknown()), Bucket.ECS_READ),
+    "list_running": ("ListTasks", lambda ecs: ecs.listed(), Bucket.ECS_READ),
+    "stop": ("StopTask", lambda ecs: ecs.stop(ecs.unknown()), Bucket.ECS_MODIFY),
 }
 
 
-@pytest.mark.parametrize("operation", CALLS)
-async def test_a_throttled_call_raises_and_slows_its_bucket(ecs: EcsBed, operation: str) -> None:
-    call, bucket = CALLS[operation]
+@pytest.mark.parametrize("method", CALLS)
+async def test_a_throttled_call_raises_and_slows_its_bucket(ecs: EcsBed, method: str) -> None:
+    operation, call, bucket = CALLS[method]
     ecs.befall(FaultKind.THROTTLE, operation)
     before = {each: ecs.limiter.rate(each) for each in Bucket}
     with pytest.raises(Transient) as throttled:
