@@ -186,7 +186,7 @@ class SimLoop(asyncio.SelectorEventLoop):
                 self.on_failure(host, error)
 
     def crash(self, host: Host) -> None:
-        """The power cut. What the host had asked of others goes on; nothing of its own ever runs again."""
+        """The power cut. Nothing of the host ever runs again, a request of its on the wire is lost; what has reached others goes on."""
         host.alive = False
         for handle in (*self._ready, *(timer for _, _, timer in self._timers)):  # type: ignore[attr-defined] # the loop's own
             if _host_of(handle._context) is host:
