@@ -46,7 +46,7 @@ def find_violations(settings: "Settings") -> tuple[Violation, ...]:
         *_two_queues(settings),
         *_profile_exists(settings),
         *_distinct(settings, "tables", tuple(type(settings.tables).model_fields)),
-        *_distinct(settings, "storage", ("result_prefix", "artifact_prefix")),
+        *_distinct(settings, "storage", _prefixes_of_one_bucket(settings)),
         *_state_table_names(settings),
         *_alert_topic(settings),
     )
@@ -156,6 +156,13 @@ def _profile_exists(settings: "Settings") -> Iterator[Violation]:
             f"name one of {VALUE}, or add the profile (naming any profile replaces the default ones)",
             ", ".join(settings.ecs.profiles),
         )
+
+
+def _prefixes_of_one_bucket(settings: "Settings") -> tuple[str, ...]:
+    """Traces may have a bucket of their own; the other three share one."""
+    shared = ("result_prefix", "artifact_prefix", "dep_package_prefix")
+    own = settings.storage.trace_bucket not in (None, settings.storage.artifact_bucket)
+    return shared if own else (*shared, "trace_prefix")
 
 
 def _distinct(settings: "Settings", section: str, names: tuple[str, ...]) -> Iterator[Violation]:

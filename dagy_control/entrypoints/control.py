@@ -152,7 +152,7 @@ def _start_loops(
             if keeper and not isinstance(loop, EventLoop | DeadLetterLoop)
             else None
         )
-        ticker = Ticker(loop, plans[plan].schedule, ports.clock, metrics, permit=lease)
+        ticker = Ticker(loop, plans[plan].schedule, ports.clock, metrics, seed=ports.new_id(), permit=lease)
         if isinstance(loop, ReconcilingLoop):
             to_reconciling.wake = ticker.trigger
         running.append(RunningLoop(plan, loop, ticker, lease))

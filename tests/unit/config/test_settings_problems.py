@@ -265,6 +265,15 @@ def problems_of(folder: Path, text: str | None, environ: dict[str, str] | None =
             id="one table twice",
         ),
         pytest.param(
+            "[storage]\ntrace_prefix = 'results/'",
+            "dagy.toml:2",
+            "storage.trace_prefix",
+            '"results/"',
+            "is the same as storage.result_prefix",
+            "its own name",
+            id="one prefix twice in one bucket",
+        ),
+        pytest.param(
             "[orphans]\ngrace_s = 299",
             "dagy.toml:2",
             "orphans.grace_s",
@@ -581,6 +590,11 @@ def test_a_secret_is_not_echoed(tmp_path: Path, text: str | None, environ: dict[
 def test_a_number_is_no_secret_and_a_long_value_is_cut() -> None:
     assert shown("launching.token_replay_max_age_s", 3300) == "3300"
     assert len(shown("x", "y" * 1000)) < 200
+
+
+def test_traces_in_a_bucket_of_their_own_may_have_any_prefix() -> None:
+    storage = {"trace_bucket": "dagy-traces", "trace_prefix": "results/"}
+    assert Settings.model_validate({"storage": storage}).storage.trace_prefix == "results/"
 
 
 def test_settings_made_without_the_loader_keep_the_rules_too() -> None:
