@@ -3,7 +3,7 @@
 Times are ISO 8601 in UTC with offset and six digits of a second, so that they sort as text.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from enum import StrEnum
@@ -139,6 +139,11 @@ def read_map(value: Value) -> dict[str, Any]:
     return {key: to_plain(each) for key, each in value["M"].items()}
 
 
+def read_texts(value: Value) -> tuple[str, ...]:
+    """A list of strings; a set in the order of the alphabet."""
+    return tuple(sorted(value["SS"])) if "SS" in value else tuple(read_text(each) for each in value["L"])
+
+
 def read_enum(kind: type[E]) -> Callable[[Value], E]:
     """A reader of one closed set of names."""
 
@@ -154,10 +159,13 @@ UNREADABLE = (KeyError, ValueError, TypeError, AttributeError, InvalidOperation,
 """What a reader raises for a value of another form."""
 
 
-def read_attributes(item: Item, readers: Mapping[str, Reader], *, key: str) -> dict[str, Any]:
+def read_attributes(
+    item: Item, readers: Mapping[str, Reader], *, key: str, needed: Collection[str] = ()
+) -> dict[str, Any]:
     """The attributes that are there, read; absent and NULL ones are left out, unknown ones ignored.
 
-    Raises `UnreadableRecord`, naming record and attribute, for a value that its reader does not understand.
+    Raises `UnreadableRecord`, naming record and attribute, for a value that its reader does not understand, and if one of those
+    needed is not there.
     """
     values: dict[str, Any] = {}
     for name, reader in readers.items():
@@ -168,6 +176,8 @@ def read_attributes(item: Item, readers: Mapping[str, Reader], *, key: str) -> d
             values[name] = reader(value)
         except UNREADABLE as error:
             raise UnreadableRecord(key, f"{name} holds {str(value)[:120]}: {type(error).__name__}: {error}") from error
+    if missing := [name for name in needed if name not in values]:
+        raise UnreadableRecord(key, f"it has no {', '.join(missing)}")
     return values
 
 

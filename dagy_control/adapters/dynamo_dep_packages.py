@@ -16,6 +16,7 @@ from dagy_control.adapters.attributes import (
     to_value,
 )
 from dagy_control.adapters.calls import AwsCalls
+from dagy_control.adapters.paging import all_items
 from dagy_control.errors import Conflict
 from dagy_control.kernel.telemetry import log
 from dagy_control.model.dep_packages import DepPackage
@@ -70,15 +71,9 @@ class DynamoDepPackages:
 
     async def all(self) -> Sequence[DepPackage]:
         """A scan: the table has a few dozen items. A record that cannot be read is logged as an error, and left out."""
-        request: dict[str, Any] = {"TableName": self._table}
-        found: list[DepPackage] = []
-        while True:
-            with self._call("Scan"):
-                answer: Any = await self._client.scan(**request)
-            found += [package for item in answer["Items"] if (package := _readable(item)) is not None]
-            if "LastEvaluatedKey" not in answer:
-                return sorted(found, key=lambda package: package.slug)
-            request["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
+        items = await all_items(self._call, "Scan", self._client.scan, TableName=self._table)
+        found = [package for item in items if (package := _readable(item)) is not None]
+        return sorted(found, key=lambda package: package.slug)
 
 
 def _package(item: Item) -> DepPackage:

@@ -15,12 +15,13 @@ from dagy_control.adapters.attributes import (
     read_map,
     read_moment,
     read_text,
+    read_texts,
     read_whole,
     to_item,
-    to_plain,
     to_value,
 )
 from dagy_control.adapters.calls import AwsCalls
+from dagy_control.adapters.paging import all_items
 from dagy_control.kernel.telemetry import log
 from dagy_control.model.deployments import Deployment
 from dagy_control.model.flow_templates import Json
@@ -39,15 +40,11 @@ def _parameters(value: Value) -> dict[str, Json]:
     return parameters
 
 
-def _slugs(value: Value) -> tuple[str, ...]:
-    return tuple(str(slug) for slug in to_plain(value))
-
-
 _READERS: Mapping[str, Reader] = {
     **{each.name: read_text for each in fields(Deployment)},
     "updated_at": read_moment,
     "parameters": _parameters,
-    "dep_package_slugs": _slugs,
+    "dep_package_slugs": read_texts,
     "environment": read_map,
     **dict.fromkeys(("cpu", "memory", "ephemeral_storage_gib", "priority", "max_attempts"), read_whole),
 }
@@ -86,20 +83,16 @@ class DynamoDeployments:
 
     async def of_org(self, org_id: str) -> Sequence[Deployment]:
         """By the table's own index of organisations. A record that cannot be read is logged as an error, and left out."""
-        request: dict[str, Any] = {
-            "TableName": self._table,
-            "IndexName": DEPLOYMENTS_BY_ORG.name,
-            "KeyConditionExpression": "org_id = :key",
-            "ExpressionAttributeValues": {":key": to_value(org_id)},
-        }
-        found: list[Deployment] = []
-        while True:
-            with self._call("Query"):
-                answer: Any = await self._client.query(**request)
-            found += [deployment for item in answer["Items"] if (deployment := _readable(item)) is not None]
-            if "LastEvaluatedKey" not in answer:
-                return found
-            request["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
+        items = await all_items(
+            self._call,
+            "Query",
+            self._client.query,
+            TableName=self._table,
+            IndexName=DEPLOYMENTS_BY_ORG.name,
+            KeyConditionExpression="org_id = :key",
+            ExpressionAttributeValues={":key": to_value(org_id)},
+        )
+        return [deployment for item in items if (deployment := _readable(item)) is not None]
 
 
 def _key(org_id: str, deployment_name: str) -> Item:
@@ -108,10 +101,7 @@ def _key(org_id: str, deployment_name: str) -> Item:
 
 def _deployment(item: Item) -> Deployment:
     key = read_text(item["deployment_key"])
-    values = read_attributes(item, _READERS, key=key)
-    if missing := [name for name in _NEEDED if name not in values]:
-        raise UnreadableRecord(key, f"it has no {', '.join(missing)}")
-    return Deployment(**values)
+    return Deployment(**read_attributes(item, _READERS, key=key, needed=_NEEDED))
 
 
 def _readable(item: Item) -> Deployment | None:

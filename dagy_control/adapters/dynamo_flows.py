@@ -21,6 +21,7 @@ from dagy_control.adapters.attributes import (
     to_value,
 )
 from dagy_control.adapters.calls import AwsCalls
+from dagy_control.adapters.paging import all_items
 from dagy_control.errors import Conflict
 from dagy_control.kernel.telemetry import log
 from dagy_control.model.flow_templates import FlowSpecError
@@ -145,31 +146,19 @@ class DynamoFlows:
         return max(versions)[1] if versions else None
 
     async def _query(self, **request: Any) -> list[Item]:  # noqa: ANN401 - Query's own parameters
-        items: list[Item] = []
-        while True:
-            with self._call("Query"):
-                answer: Any = await self._client.query(TableName=self._table, **request)
-            items += answer["Items"]
-            if "LastEvaluatedKey" not in answer:
-                return items
-            request["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
+        return await all_items(self._call, "Query", self._client.query, TableName=self._table, **request)
 
 
 def _registered_at(item: Item, flow: str) -> datetime:
     key = f"{flow}/{read_text(item['flow_version'])}"
-    values = read_attributes(item, {"registered_at": read_moment}, key=key)
-    if not values:
-        raise UnreadableRecord(key, "it has no registered_at")
-    registered_at: datetime = values["registered_at"]
+    readers: Mapping[str, Reader] = {"registered_at": read_moment}
+    registered_at: datetime = read_attributes(item, readers, key=key, needed=readers)["registered_at"]
     return registered_at
 
 
 def _record(item: Item) -> FlowRecord:
     key = f"{read_text(item['flow_key'])}/{read_text(item['flow_version'])}"
-    values = read_attributes(item, _READERS, key=key)
-    if missing := set(_READERS) - set(values):
-        raise UnreadableRecord(key, f"it has no {', '.join(sorted(missing))}")
-    return FlowRecord(**values)
+    return FlowRecord(**read_attributes(item, _READERS, key=key, needed=_READERS))
 
 
 def _readable(item: Item) -> FlowRecord | None:

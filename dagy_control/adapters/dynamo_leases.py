@@ -35,6 +35,7 @@ _READERS: Mapping[str, Reader] = {
     "lease_s": read_fraction,
     "released": _read_flag,
 }
+_NEEDED = tuple(name for name in _READERS if name != "released")
 
 
 class DynamoLeases:
@@ -87,9 +88,7 @@ def _item(lease: Lease) -> Item:
 
 def _lease(item: Item) -> Lease:
     key = read_text(item["lease_name"])
-    values = {"released": False, **read_attributes(item, _READERS, key=key)}
-    if missing := set(_READERS) - set(values):
-        raise UnreadableRecord(key, f"it has no {', '.join(sorted(missing))}")
+    values = {"released": False, **read_attributes(item, _READERS, key=key, needed=_NEEDED)}
     if values["lease_s"] <= 0:
         raise UnreadableRecord(key, f"lease_s is {values['lease_s']}, not more than 0")
     return Lease(**values)

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 from dagy_control.adapters.attributes import (
     Item,
     Reader,
-    UnreadableRecord,
     read_attributes,
     read_moment,
     read_text,
@@ -82,7 +81,4 @@ def _item(suspicion: Suspicion) -> Item:
 
 def _suspicion(item: Item) -> Suspicion:
     key = read_text(item["task_arn"])
-    values = read_attributes(item, _READERS, key=key)
-    if missing := set(_READERS) - set(values):
-        raise UnreadableRecord(key, f"it has no {', '.join(sorted(missing))}")
-    return Suspicion(**values)
+    return Suspicion(**read_attributes(item, _READERS, key=key, needed=_READERS))

@@ -17,6 +17,7 @@ from dagy_control.adapters.attributes import (
 )
 from dagy_control.adapters.batches import Batches
 from dagy_control.adapters.calls import AwsCalls
+from dagy_control.adapters.paging import all_items
 from dagy_control.kernel.clock import Clock
 from dagy_control.model.task_runs import TaskRun
 
@@ -51,20 +52,16 @@ class DynamoTaskRuns:
 
     async def of_run(self, run_id: str) -> Sequence[TaskRun]:
         """A consistent query, all pages."""
-        request: dict[str, Any] = {
-            "TableName": self._table,
-            "KeyConditionExpression": "run_id = :run_id",
-            "ExpressionAttributeValues": {":run_id": to_value(run_id)},
-            "ConsistentRead": True,
-        }
-        rows: list[TaskRun] = []
-        while True:
-            with self._call("Query"):
-                answer: Any = await self._client.query(**request)
-            rows += [_task_run(item) for item in answer["Items"]]
-            if "LastEvaluatedKey" not in answer:
-                return rows
-            request["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
+        items = await all_items(
+            self._call,
+            "Query",
+            self._client.query,
+            TableName=self._table,
+            KeyConditionExpression="run_id = :run_id",
+            ExpressionAttributeValues={":run_id": to_value(run_id)},
+            ConsistentRead=True,
+        )
+        return [_task_run(item) for item in items]
 
 
 def _task_run(item: Item) -> TaskRun:

@@ -21,6 +21,7 @@ from dagy_control.adapters.attributes import (
     read_map,
     read_moment,
     read_text,
+    read_texts,
     read_whole,
     to_item,
     to_value,
@@ -93,10 +94,9 @@ def read_glance(item: Item) -> RunGlance:
     """As much of the run as `GLANCE_ATTRIBUTES` hold. Raises `UnreadableRecord`."""
     key = _run_id(item)
     readers = {name: RUN_READERS[name] for name in GLANCE_ATTRIBUTES}
-    values = {"attempt": HANDWRITTEN["attempt"], **read_attributes(item, readers, key=key)}
-    if "status" not in values:
-        raise UnreadableRecord(key, "it has no status")
-    return RunGlance(**values)
+    return RunGlance(
+        **{"attempt": HANDWRITTEN["attempt"], **read_attributes(item, readers, key=key, needed=("status",))}
+    )
 
 
 def _run_id(item: Item) -> str:
@@ -106,10 +106,6 @@ def _run_id(item: Item) -> str:
 def _oldest_time(values: Mapping[str, Any]) -> datetime:
     """A stand-in for a missing created_at: the oldest time that the record names."""
     return min((value for value in values.values() if isinstance(value, datetime)), default=EPOCH)
-
-
-def _slugs(value: Value) -> tuple[str, ...]:
-    return tuple(read_text(each) for each in value["L"])
 
 
 def _transitions(value: Value) -> tuple[Transition, ...]:
@@ -140,7 +136,7 @@ _OTHERS: Mapping[str, Reader] = {
     "duration_seconds": read_fraction,
     "estimated_cost_usd": read_fraction,
     "environment": read_map,
-    "dep_package_slugs": _slugs,
+    "dep_package_slugs": read_texts,
     "evidence": read_map,
     "transitions": _transitions,
 }

@@ -93,6 +93,16 @@ async def test_one_beyond_the_size_of_an_item_is_refused_by_name(aws: Aws) -> No
         pytest.param({"org_id": "acme", "deployment_name": "d"}, id="no flow"),
         pytest.param({"org_id": "acme", "deployment_name": "d", "flow_name": "etl", "parameters": "[]"}, id="a list"),
         pytest.param({"org_id": "acme", "deployment_name": "d", "flow_name": "etl", "memory": "much"}, id="no number"),
+        pytest.param(
+            {
+                "org_id": "acme",
+                "deployment_name": "d",
+                "flow_name": "etl",
+                "updated_at": "2026-01-02",
+                "dep_package_slugs": "base",
+            },
+            id="one slug, no list",
+        ),
     ],
 )
 async def test_a_record_that_is_none_is_named_and_hides_no_other(aws: Aws, item: dict[str, Any]) -> None:

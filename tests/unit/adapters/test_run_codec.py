@@ -97,6 +97,7 @@ def test_numbers_are_read_however_people_write_them(name: str, value: Any) -> No
         ("stop_cause", {"S": "BOREDOM"}),
         ("transitions", {"L": [{"M": {"to": {"S": "RUNNING"}}}]}),
         ("environment", {"S": "A=1"}),
+        ("dep_package_slugs", {"S": "base"}),
     ],
     ids=str,
 )
@@ -104,6 +105,19 @@ def test_nonsense_names_record_attribute_and_value(name: str, value: Any) -> Non
     with pytest.raises(UnreadableRecord, match=f"record r1: {name} holds") as unreadable:
         read_run({**MINIMAL, name: value})
     assert unreadable.value.key == "r1"
+
+
+@pytest.mark.parametrize(
+    ("value", "slugs"),
+    [
+        ({"L": [{"S": "b"}, {"S": "a"}]}, ("b", "a")),
+        ({"SS": ["b", "a"]}, ("a", "b")),
+        ({"L": []}, ()),
+    ],
+    ids=["list", "set", "none"],
+)
+def test_slugs_are_read_from_a_list_or_a_set(value: Any, slugs: tuple[str, ...]) -> None:
+    assert read_run({**MINIMAL, "dep_package_slugs": value}).dep_package_slugs == slugs
 
 
 def test_null_and_unknown_attributes_are_as_if_absent() -> None:
