@@ -94,6 +94,21 @@ async def test_a_secret_of_brackets_only_has_no_keys_and_ends_nobody(bench: Benc
     assert "no JSON object" in found.reason
 
 
+async def test_lookups_that_come_together_share_one_set_of_clients(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[AwsClients] = []
+    enter = AwsClients.__aenter__
+
+    async def counted(self: AwsClients) -> AwsClients:
+        opened.append(self)
+        return await enter(self)
+
+    monkeypatch.setattr(AwsClients, "__aenter__", counted)
+    await bench.stores.resolve(references("ssm:/a", "ssm:/b", "secret:c"))
+    assert len(opened) == 1
+
+
 async def test_a_failing_reference_says_why_and_spoils_no_other(bench: Bench) -> None:
     good = await bench.parameter("fine")
     secret = await bench.secret("no JSON: tweet")
