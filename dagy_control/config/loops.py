@@ -11,6 +11,10 @@ from dagy_control.model.failures import RETRIED_AS_INFRASTRUCTURE
 
 TaskFamily = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,255}$")]
 InfraClass = Annotated[str, Field(pattern=rf"^({'|'.join(sorted(RETRIED_AS_INFRASTRUCTURE))})$")]
+LabelledOrg = Annotated[str, Field(min_length=1, max_length=128)]
+LabelledFlow = Annotated[str, Field(pattern=r"^[^/]{1,128}/.{1,128}$")]
+
+
 
 
 class LaunchingSettings(Section):
@@ -62,6 +66,10 @@ class LaunchingSettings(Section):
     """Tries and attempts that ended for lack of capacity or by a Spot reclaim, after which a run goes to on-demand.
 
     Other failures do not count. A run that names its capacity provider keeps it."""
+    labelled_orgs: tuple[LabelledOrg, ...] = Field((), max_length=50, examples=[["acme"]])
+    """Organisations whose active runs Prometheus is told by name (dagy_org_runs), 50 at most. No other organisation is a label."""
+    labelled_flows: tuple[LabelledFlow, ...] = Field((), max_length=100, examples=[["acme/daily_sales"]])
+    """Flows whose active runs Prometheus is told by name (dagy_flow_runs), each as ORGANISATION/FLOW, 100 at most."""
 
 
 class ReconcilingSettings(Section):

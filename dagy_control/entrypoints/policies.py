@@ -193,6 +193,10 @@ def launch_policy(settings: Settings) -> LaunchPolicy:
         census_interval_s=launching.census_interval_s,
         max_in_flight=launching.max_in_flight,
         idle_interval_s=IDLE_INTERVALS * launching.interval_s,
+        labelled_orgs=launching.labelled_orgs,
+        labelled_flows=tuple(
+            (org, flow) for org, _, flow in (each.partition("/") for each in launching.labelled_flows)
+        ),
     )
 
 

@@ -23,6 +23,7 @@ class LaunchPolicy:
     `idle_interval_s`: until the next look at an empty queue, which costs a query a shard; None: the loop's interval.
     `queue_page_limit`: runs of each of the queue's shards that every tick reads, the oldest. A queue that is longer is read whole
     once per `census_interval_s`, and of it the first runs of each flow are kept in mind (`sample.py`).
+    `labelled_orgs`, `labelled_flows` (organisation, flow): whose active runs are counted by name in the metrics.
     """
 
     target: LaunchTarget
@@ -36,6 +37,8 @@ class LaunchPolicy:
     max_in_flight: int = 32
     idle_interval_s: float | None = None
     queue_page_limit: int = 100
+    labelled_orgs: tuple[str, ...] = ()
+    labelled_flows: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

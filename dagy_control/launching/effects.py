@@ -76,16 +76,16 @@ class LaunchingEffects:
         launching: list[ActiveRun] = []
         at = self._clock.monotonic()
         if self._census_at is None or at - self._census_at >= policy.census_interval_s:
-            census = Census()
+            counts = {RunStatus.LAUNCHING: Census(), RunStatus.RUNNING: Census()}
             async for page in self._runs.active(RunStatus.LAUNCHING):
                 launching.extend(page)
-            census.add(launching)
+            counts[RunStatus.LAUNCHING].add(launching)
             running: dict[tuple[str, int], float | None] = {}
             async for page in self._runs.active(RunStatus.RUNNING):
-                census.add(page)
+                counts[RunStatus.RUNNING].add(page)
                 running |= starts_in(page)
-            self._census, self._census_at = census, at
-            self.waits.counted(len(launching), running)
+            self._census, self._census_at = counts[RunStatus.LAUNCHING] + counts[RunStatus.RUNNING], at
+            self.waits.counted(counts, running)
         queued = await self._load_queue(policy)
         return LaunchSnapshot(queued, launching, self._census, self.breaker)
 
@@ -95,21 +95,23 @@ class LaunchingEffects:
         async for page in self._runs.active(RunStatus.QUEUED, limit=policy.queue_page_limit):
             queued.extend(page)
         began = self._clock.monotonic()
-        length = max(len(queued), self.waits.counts.get(RunStatus.QUEUED, 0))
+        seen, before = Census(), self.waits.counts.get(RunStatus.QUEUED, Census())
+        seen.add(queued)
         if len(queued) < policy.queue_page_limit:
-            length = len(queued)
             self._sample = QueueSample(policy.limits.max_admitted)  # no shard can have more
         elif began >= self._sweep_at and self._census.total < policy.limits.max_concurrent_tasks:
             sample = QueueSample(policy.limits.max_admitted)
             due_by = self._clock.now() + timedelta(seconds=policy.census_interval_s)
-            length = 0
+            seen = Census()
             async for page in self._runs.active(RunStatus.QUEUED):
                 sample.add(page, due_by=due_by)
-                length += len(page)
+                seen.add(page)
             ended = self._clock.monotonic()
             self._sample = sample
             self._sweep_at = ended + max(policy.census_interval_s, SWEEP_REST * (ended - began))
-        self.waits.counts[RunStatus.QUEUED] = length
+        elif before.total > seen.total:
+            seen = before  # these are the oldest only
+        self.waits.counts[RunStatus.QUEUED] = seen
         return [*queued, *self._sample.runs()]
 
     async def apply(self, plan: LaunchPlan, policy: LaunchPolicy, tick: Tick) -> list[Outcome[ActiveRun, Launched]]:

@@ -33,6 +33,7 @@ class LaunchingLoop:
         results = [outcome.value.result if outcome.value else "error" for outcome in outcomes]
         self._metrics.record(plan, snapshot.census.total, results, self._effects.breaker)
         self._metrics.record_waits(self._effects.waits, oldest_wait_s(snapshot.queued, tick.now))
+        self._metrics.record_named(policy, self._effects.waits.counts)
         errors = [outcome for outcome in outcomes if outcome.error is not None]
         if errors and len(errors) == len(outcomes) and errors[0].error is not None:
             raise errors[0].error

@@ -1,13 +1,14 @@
 """Launching's Prometheus objects."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from dagy_control.launching.breaker import CAUSES, Breaker
-from dagy_control.launching.decide import LaunchPlan
+from dagy_control.launching.decide import LaunchPlan, LaunchPolicy
 from dagy_control.launching.waits import Waits
-from dagy_control.model.runs import ACTIVE
+from dagy_control.model.census import Census
+from dagy_control.model.runs import ACTIVE, RunStatus
 
 RESULTS = (
     "launched",
@@ -47,6 +48,18 @@ class LaunchingMetrics:
             registry=registry,
         )
         self._runs = Gauge("dagy_runs", "Active runs by status, as last counted.", ["status"], registry=registry)
+        self._org_runs = Gauge(
+            "dagy_org_runs",
+            "Active runs of organisations that the configuration names, as last counted.",
+            ["org", "status"],
+            registry=registry,
+        )
+        self._flow_runs = Gauge(
+            "dagy_flow_runs",
+            "Active runs of flows that the configuration names, as last counted.",
+            ["org", "flow", "status"],
+            registry=registry,
+        )
         self._oldest = Gauge(
             "dagy_queue_oldest_wait_seconds",
             "How long the run that has waited longest could have been launched already.",
@@ -82,10 +95,20 @@ class LaunchingMetrics:
         for result in results:
             self._launches.labels(result).inc()
 
+    def record_named(self, policy: LaunchPolicy, counts: Mapping[RunStatus, Census]) -> None:
+        """The runs of what is named now: a name that an edit has taken out is no series any more."""
+        self._org_runs.clear()
+        self._flow_runs.clear()
+        for status, count in counts.items():
+            for org in policy.labelled_orgs:
+                self._org_runs.labels(org, status).set(count.by_org[org])
+            for org, flow in policy.labelled_flows:
+                self._flow_runs.labels(org, flow, status).set(count.by_flow[org, flow])
+
     def record_waits(self, waits: Waits, oldest_s: float) -> None:
         """One tick's look at the queue, and the waits that have ended since the last."""
         for status, count in waits.counts.items():
-            self._runs.labels(status).set(count)
+            self._runs.labels(status).set(count.total)
         self._oldest.set(oldest_s)
         launched_after, claimed_after = waits.take()
         for seconds in launched_after:

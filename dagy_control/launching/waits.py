@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from dagy_control.model.census import Census
 from dagy_control.model.runs import ActiveRun, RunStatus
 
 
@@ -22,10 +23,10 @@ def oldest_wait_s(queued: Iterable[ActiveRun], now: datetime) -> float:
 class Waits:
     """What one process has seen of the queue's length and of waits that have come to their end. Times in seconds.
 
-    `counts`: active runs by status, as last counted. `launched_after`, `claimed_after`: waits not yet taken by `take`.
+    `counts`: the active runs of each status, as last counted. `launched_after`, `claimed_after`: waits not yet taken by `take`.
     """
 
-    counts: dict[RunStatus, int] = field(default_factory=dict)
+    counts: dict[RunStatus, Census] = field(default_factory=dict)
     _launched_after: list[float] = field(default_factory=list)
     _claimed_after: list[float] = field(default_factory=list)
     _begun: frozenset[tuple[str, int]] | None = None
@@ -35,12 +36,12 @@ class Waits:
         if (wait := waited_s(run, now)) is not None:
             self._launched_after.append(wait)
 
-    def counted(self, launching: int, running: Mapping[tuple[str, int], float | None]) -> None:
-        """A count of all active runs. `running`: by run and attempt, the seconds from RunTask to the worker's claim, if it has claimed.
+    def counted(self, counts: Mapping[RunStatus, Census], running: Mapping[tuple[str, int], float | None]) -> None:
+        """A count of all runs under way. `running`: by run and attempt, the seconds from RunTask to the worker's claim, if it has claimed.
 
         Those that had claimed before the first count are not news; a run that begins and ends between two counts is not seen.
         """
-        self.counts |= {RunStatus.LAUNCHING: launching, RunStatus.RUNNING: len(running)}
+        self.counts |= counts
         begun = {attempt: seconds for attempt, seconds in running.items() if seconds is not None}
         if self._begun is not None:
             self._claimed_after += [seconds for attempt, seconds in begun.items() if attempt not in self._begun]

@@ -21,3 +21,7 @@ class Census:
             self.total += 1
             self.by_org[run.org_id] += 1
             self.by_flow[run.org_id, run.flow_name] += 1
+
+    def __add__(self, other: "Census") -> "Census":
+        """Both together, as a census of its own."""
+        return Census(self.total + other.total, self.by_org + other.by_org, self.by_flow + other.by_flow)

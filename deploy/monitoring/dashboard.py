@@ -89,6 +89,16 @@ LAUNCHING = Section(
         Graph("Launches by result", {per_second("dagy_launches_total", "result"): "{{result}}"}, "ops"),
         Graph("Runs held, by reason", {f"sum by (reason) ({acting('dagy_queue_held', 'launching')})": "{{reason}}"}),
         Graph(
+            "Active runs of named organisations",
+            {f"sum by (org, status) ({acting('dagy_org_runs', 'launching')})": "{{org}} {{status}}"},
+            tells="Those of launching.labelled_orgs.",
+        ),
+        Graph(
+            "Active runs of named flows",
+            {f"sum by (org, flow, status) ({acting('dagy_flow_runs', 'launching')})": "{{org}} {{flow}} {{status}}"},
+            tells="Those of launching.labelled_flows.",
+        ),
+        Graph(
             "Longest wait in the queue",
             {f"max({acting('dagy_queue_oldest_wait_seconds', 'launching')})": "oldest"},
             "s",

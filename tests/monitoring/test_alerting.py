@@ -33,7 +33,8 @@ STALLED_AFTER_S = 3 * 0.5 + 5
 
 EMPTY_HERE = {
     "Calls that failed": "every call is answered until ECS refuses them, and a rate needs two samples of a series",
-    "Throttles": "nothing is throttled",
+    "Active runs of named organisations": "the configuration names none",
+    "Active runs of named flows": "the configuration names none",
     "Stops, scans, alerts": "no topic is configured",
     "Leases lost and taken": "no `from` but that of the first take",
     "Event queue": "no dead-letter queue is configured",

@@ -43,8 +43,10 @@ BOUNDED = {
     "loop": "one for each loop and receiver of this process",
     "lease": "one for each loop with a lease",
     "version": "one",
+    "org": "those that the configuration names, 50 at most",
+    "flow": "those that the configuration names, 100 at most",
 }
-"""Every label there may be, and what bounds its values. No run, organisation, flow, task or user."""
+"""Every label there may be, and what bounds its values. No run, task or user."""
 
 NOT_OF_TIME_OR_BYTES = re.compile(r"(?:_ms|_millis|_minutes|_hours|_days|_kb|_mb|_mib|_percent)(?:_|$)")
 

@@ -110,6 +110,7 @@ def another_value(path: str) -> Settings:
 ANOTHER: Mapping[str, Any] = {
     "log_format": "console",
     "api.token": "sixteen-and-more-letters",
+    "launching.labelled_flows": ["acme/etl"],
     "ecs.subnets": ["subnet-9"],
     "ecs.security_groups": ["sg-9"],
     "ecs.capacity_providers": {"FARGATE": 1},
