@@ -1,10 +1,8 @@
-"""What tests of the worker share: a clock on which waits take no time, and a run with everything that its worker reads."""
+"""What tests of the worker share: a run with everything that its worker reads."""
 
 import asyncio
 import hashlib
 from typing import Any
-
-from typing_extensions import override
 
 from dagy_control.kernel.clock import SystemClock
 from dagy_control.model.dep_packages import DepPackage
@@ -22,18 +20,6 @@ from tests.hostile_archives import a_zip
 
 MODULE = "dagy_test_etl"
 URI = "s3://dagy-artifacts/etl.zip"
-
-
-class HurriedClock(SystemClock):
-    """The machine's clock, on which waits are noted and take no time: for work that threads and processes do."""
-
-    def __init__(self) -> None:
-        self.slept_s: list[float] = []
-
-    @override
-    async def sleep(self, seconds: float) -> None:
-        self.slept_s.append(seconds)
-        await super().sleep(0)
 
 
 def a_task(function: str, *args: Json, isolation: Isolation = Isolation.PROCESS, **values: Any) -> TaskSpec:

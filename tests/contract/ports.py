@@ -6,8 +6,6 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from typing_extensions import override
-
 from dagy_control.adapters.attributes import to_item
 from dagy_control.adapters.bucket_admin import ensure_bucket
 from dagy_control.adapters.calls import AwsCalls
@@ -22,7 +20,7 @@ from dagy_control.adapters.s3_artifacts import S3Artifacts, S3Results
 from dagy_control.adapters.session import AwsClients
 from dagy_control.adapters.sns_alerts import SnsAlerts
 from dagy_control.adapters.sqs_events import SqsTaskEvents, ensure_queue
-from dagy_control.kernel.clock import Clock, SystemClock
+from dagy_control.kernel.clock import Clock
 from dagy_control.model.tables import DEP_PACKAGES, TABLES
 from dagy_control.model.tasks import SeenTask
 from dagy_control.ports.alerts import Alerts
@@ -84,18 +82,6 @@ class Ports:
 
 
 Tables: TypeAlias = "Mapping[str, str]"
-
-
-class HurriedClock(SystemClock):
-    """The machine's clock, on which waits are noted and take no time."""
-
-    def __init__(self) -> None:
-        self.slept_s: list[float] = []
-
-    @override
-    async def sleep(self, seconds: float) -> None:
-        self.slept_s.append(seconds)
-        await super().sleep(0)
 
 
 async def make_tables(aws: Aws) -> Tables:

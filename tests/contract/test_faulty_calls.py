@@ -20,8 +20,9 @@ from dagy_control.model.lifecycle import request_cancel
 from tests.builders import NOW
 from tests.contract.conftest import Aws, clients_at
 from tests.contract.port_calls import CALLS, PortCall, lease
-from tests.contract.ports import HurriedClock, Mail, Ports, Tables, aws_ports, fake_ports, make_mail, make_tables
+from tests.contract.ports import Mail, Ports, Tables, aws_ports, fake_ports, make_mail, make_tables
 from tests.contract.proxy import APPLIED, Fault, FaultKind, FaultyProxy
+from tests.fakes.clock import HurriedClock
 from tests.fakes.faults import Faulty
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")

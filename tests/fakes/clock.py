@@ -1,10 +1,14 @@
-"""Time that moves only when a test says so. Works on the stock event loop."""
+"""Time that moves only when a test says so, on the stock event loop; and the machine's, for which nobody waits."""
 
 import asyncio
 import heapq
 from collections.abc import Awaitable
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
+
+from typing_extensions import override
+
+from dagy_control.kernel.clock import SystemClock
 
 T = TypeVar("T")
 
@@ -87,3 +91,15 @@ class VirtualClock:
         self._elapsed_s = max(self._elapsed_s, due_s)
         woken.set_result(None)
         await self.settle()
+
+
+class HurriedClock(SystemClock):
+    """The machine's clock, on which waits are noted and take no time: for work that threads and processes do."""
+
+    def __init__(self) -> None:
+        self.slept_s: list[float] = []
+
+    @override
+    async def sleep(self, seconds: float) -> None:
+        self.slept_s.append(seconds)
+        await super().sleep(0)

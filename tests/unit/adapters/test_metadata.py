@@ -7,18 +7,7 @@ import pytest
 from aiohttp import web
 
 from dagy_control.adapters.metadata import TRIES, OwnTask, own_task
-from dagy_control.kernel.clock import SystemClock
-
-
-class NoWaitClock(SystemClock):
-    """A clock whose sleeps are over at once; it counts them."""
-
-    def __init__(self) -> None:
-        self.sleeps = 0
-
-    async def sleep(self, seconds: float) -> None:
-        assert seconds > 0
-        self.sleeps += 1
+from tests.fakes.clock import HurriedClock
 
 
 @asynccontextmanager
@@ -47,7 +36,7 @@ GOOD = web.json_response({"TaskARN": "arn:aws:ecs:us-east-1:1:task/main/1"})
 
 async def test_the_arn_comes_from_the_endpoint() -> None:
     async with endpoint([GOOD]) as uri:
-        assert await own_task(uri, NoWaitClock()) == OwnTask("arn:aws:ecs:us-east-1:1:task/main/1")
+        assert await own_task(uri, HurriedClock()) == OwnTask("arn:aws:ecs:us-east-1:1:task/main/1")
 
 
 @pytest.mark.parametrize(
@@ -56,23 +45,23 @@ async def test_the_arn_comes_from_the_endpoint() -> None:
     ids=["500", "text", "no ARN", "a list"],
 )
 async def test_a_bad_first_answer_is_asked_again(first: web.Response) -> None:
-    clock = NoWaitClock()
+    clock = HurriedClock()
     async with endpoint([first, GOOD]) as uri:
         assert await own_task(uri, clock) == OwnTask("arn:aws:ecs:us-east-1:1:task/main/1")
-    assert clock.sleeps == 1
+    assert len(clock.slept_s) == 1
 
 
 async def test_an_endpoint_that_never_tells_gives_none_after_a_bounded_number_of_tries() -> None:
-    clock = NoWaitClock()
+    clock = HurriedClock()
     async with endpoint([web.Response(status=404)]) as uri:
         assert await own_task(uri, clock) is None
-    assert clock.sleeps == TRIES - 1
+    assert len(clock.slept_s) == TRIES - 1
 
 
 async def test_an_endpoint_that_is_not_there_gives_none() -> None:
     async with endpoint([GOOD]) as uri:
         pass
-    assert await own_task(uri, NoWaitClock()) is None
+    assert await own_task(uri, HurriedClock()) is None
 
 
 @pytest.mark.parametrize(
@@ -90,6 +79,6 @@ async def test_the_seconds_of_the_pull_come_from_the_endpoint_if_it_tells_them(
 ) -> None:
     answer = {"TaskARN": "arn:aws:ecs:us-east-1:1:task/main/1", "PullStartedAt": started, "PullStoppedAt": stopped}
     async with endpoint([web.json_response(answer)]) as uri:
-        task = await own_task(uri, NoWaitClock())
+        task = await own_task(uri, HurriedClock())
     assert task is not None
     assert task.pull_s == (None if seconds is None else pytest.approx(seconds, abs=1e-5))

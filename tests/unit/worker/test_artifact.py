@@ -12,9 +12,9 @@ from dagy_control.model.runs import FailureClass
 from dagy_control.worker.artifact import fetch
 from dagy_control.worker.failure import WorkerFailure
 from tests.builders import NOW
+from tests.fakes.clock import HurriedClock
 from tests.fakes.flows import FakeArtifacts
 from tests.hostile_archives import HOSTILE, MAX_BYTES, a_targz, a_zip
-from tests.working import HurriedClock
 
 SPEC = FlowSpec(name="etl", version="1", import_path="etl:etl")
 

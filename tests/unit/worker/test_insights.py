@@ -1,7 +1,6 @@
 """The runbook's Insights queries, word by word, over the lines that real attempts write."""
 
 import json
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -61,12 +60,10 @@ CORRELATED = "fields @timestamp, run_id, event_type, message | filter correlatio
 
 
 @pytest.fixture(autouse=True)
-def own_process_state() -> Iterator[None]:
-    """Neither path nor context outlive the test."""
-    path = list(sys.path)
+def own_context() -> Iterator[None]:
+    """No context outlives the test."""
     yield
     structlog.contextvars.clear_contextvars()
-    sys.path[:] = path
 
 
 def as_in_the_process() -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -64,14 +63,6 @@ class World(Working):
 
     def __init__(self, spec: FlowSpec, run: Run | None = None, **values: Any) -> None:
         super().__init__(spec, {f"{MODULE}.py": SOURCE}, run, **values)
-
-
-@pytest.fixture(autouse=True)
-def own_sys_path() -> Iterator[None]:
-    """A worker's process runs one attempt and ends; here the next test must not see its folder."""
-    before = list(sys.path)
-    yield
-    sys.path[:] = before
 
 
 @pytest.mark.parametrize("isolation", Isolation)

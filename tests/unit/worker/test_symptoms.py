@@ -3,8 +3,7 @@
 import hashlib
 import re
 import signal
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -76,14 +75,6 @@ def documented() -> dict[str, tuple[str, str]]:
 def said(message: str, pattern: str) -> bool:
     """Whether a message is what the document says, in which … stands for anything."""
     return re.fullmatch(".*".join(map(re.escape, pattern.split("…"))), message, re.DOTALL) is not None
-
-
-@pytest.fixture(autouse=True)
-def own_sys_path() -> Iterator[None]:
-    """A worker's process runs one attempt and ends; here the next test must not see its folder."""
-    before = list(sys.path)
-    yield
-    sys.path[:] = before
 
 
 def world(*tasks: Any, source: bytes = SOURCE, files: dict[str, bytes] | None = None, **run: Any) -> Working:
