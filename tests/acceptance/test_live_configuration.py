@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from http import HTTPStatus
 from itertools import combinations
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import pytest
 import pytest_asyncio
 from prometheus_client.parser import text_string_to_metric_families
 
+from dagy_control.adapters.session import CONFIG_SERVICES, AwsClients, ClientPolicy
 from dagy_control.entrypoints.config_sources import SETTLE_S
 from dagy_control.entrypoints.demo_world import DemoWorld
 from dagy_control.entrypoints.local_stack import Daemon, end_process
@@ -25,6 +27,8 @@ from tests.acceptance.looking import SOON_S, all_ended, ended
 pytestmark = [pytest.mark.acceptance, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(300)]
 
 EDITS = 25
+PARAMETER = "/dagy/config.toml"
+TOKEN_SECRET = "dagy/api-token"
 TAKEN = "dagy_config_reloads_total"
 ENDED = "dagy_loop_ticks_total"
 BUSY = "dagy_loop_tick_duration_seconds_sum"
@@ -95,6 +99,43 @@ async def test_sighup_makes_the_daemon_look_and_say_so(world: DemoWorld, daemon:
     async with decided(world, daemon):
         os.kill(daemon.process.pid, signal.SIGHUP)
     assert "CONFIG_TAKEN" in daemon.log.read_text()
+
+
+async def test_a_rotated_token_and_an_edit_in_ssm_are_taken_by_a_running_daemon(
+    world: DemoWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a container with a read-only file system: the file is a parameter, the token a secret that it refers to."""
+    text = f'{world.stack.config.read_text()}token = "secret:{TOKEN_SECRET}"\n'  # its last section is [api]
+    old, new = "the-token-before-rotation", "the-token-after-rotation"
+    async with AwsClients(ClientPolicy(region="us-east-1"), services=CONFIG_SERVICES) as aws:
+        await aws.secrets.create_secret(Name=TOKEN_SECRET, SecretString=old)
+        await aws.ssm.put_parameter(Name=PARAMETER, Value=text, Type="String")
+        monkeypatch.setitem(world.stack.environment, "DAGY_CONFIG", f"ssm:{PARAMETER}")
+        daemon = await world.stack.start_daemon()
+        try:
+            assert [await is_let_in(daemon, token) for token in (old, new)] == [True, False]
+            await aws.secrets.put_secret_value(SecretId=TOKEN_SECRET, SecretString=new)
+            async with decided(world, daemon):
+                os.kill(daemon.process.pid, signal.SIGHUP)
+            assert [await is_let_in(daemon, token) for token in (old, new)] == [False, True]
+            edited = text.replace("[launching]", "[launching]\nenabled = false")
+            await aws.ssm.put_parameter(Name=PARAMETER, Value=edited, Type="String", Overwrite=True)
+            async with decided(world, daemon):
+                os.kill(daemon.process.pid, signal.SIGHUP)
+            assert await world.metric(daemon.url, 'dagy_loop_enabled{loop="launching"}') == 0
+        finally:
+            await end_process(daemon.process, signal.SIGTERM)
+    assert not [token for token in (old, new) if token in daemon.log.read_text()]
+
+
+async def is_let_in(daemon: Daemon, token: str) -> bool:
+    """Whether a request with this token is, whatever it then gets."""
+    headers = {"authorization": f"Bearer {token}"}
+    async with (
+        aiohttp.ClientSession(headers=headers) as session,
+        session.get(f"{daemon.url}/orphans/scan") as answer,
+    ):
+        return answer.status != HTTPStatus.UNAUTHORIZED
 
 
 @dataclass(frozen=True)
