@@ -15,8 +15,6 @@ LabelledOrg = Annotated[str, Field(min_length=1, max_length=128)]
 LabelledFlow = Annotated[str, Field(pattern=r"^[^/]{1,128}/.{1,128}$")]
 
 
-
-
 class LaunchingSettings(Section):
     """The loop that turns queued runs into tasks."""
 
