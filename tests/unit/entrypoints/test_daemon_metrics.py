@@ -18,6 +18,7 @@ from dagy_control.kernel.supervisor import Supervisor
 from dagy_control.kernel.telemetry import new_registry
 
 METRICS = Path(__file__).parents[3] / "docs" / "metrics.md"
+RULES = METRICS.parents[1] / "deploy" / "monitoring" / "rules" / "dagy.yml"
 
 QUEUE = "https://sqs.eu-west-1.amazonaws.com/123456789012/"
 ENVIRONMENT = {
@@ -105,3 +106,13 @@ async def test_every_label_has_few_values(registry: CollectorRegistry) -> None:
     labels = {label for cell in told for label in re.findall(r"`(\w+)`", cell)}
     seen = {label for family in ours(registry).values() for each in family.samples for label in each.labels} - {"le"}
     assert labels | seen == set(BOUNDED)
+
+
+async def test_every_counter_that_an_alert_asks_for_begins_at_0(registry: CollectorRegistry) -> None:
+    """Prometheus sees no increase in the first sample of a series. Calls to AWS have a series once there was one."""
+    asked_for = set(re.findall(r"(?:increase|rate)\((dagy_\w+_total)", RULES.read_text())) - {"dagy_aws_calls_total"}
+    assert asked_for
+    for name in asked_for:
+        values = [each.value for each in ours(registry)[name].samples if each.name == name]
+        assert values, f"{name} has no series yet"
+        assert set(values) == {0.0}, name
