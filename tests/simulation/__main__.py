@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 
 from tests.simulation.arguments import INTERRUPTED, count
 from tests.simulation.hunting import Hunt, hunts
-from tests.simulation.invariants import Violation
 from tests.simulation.matrix import Matrix, reasons
 from tests.simulation.parallel import spread
 from tests.simulation.replay import Altered, setting
 from tests.simulation.scenario import Report
 from tests.simulation.sometimes import missing
+from tests.simulation.violation import Violation
 from tests.simulation.world import outcome
 
 VIOLATIONS_SHOWN = 10

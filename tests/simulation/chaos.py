@@ -41,7 +41,7 @@ ACTS = (
     "surplus",
     "surplus",
 )
-"""What may happen by chance. The others only by order: `strangers`, `amnesia`, `no_room`, and what befalls the holder of a lease."""
+"""What may happen by chance. The others by order: `strangers`, `amnesia`, `no_room`, `retire`, what befalls the holder of a lease."""
 
 
 class Chaos:
@@ -138,6 +138,14 @@ class Chaos:
         self.world.woken.set()
         return True
 
+    def _retire(self, step: int) -> None:
+        """ECS needs the host of every task of ours."""
+        del step
+        for arn, task in self.world.model.tasks.items():
+            if task.last_status is Status.RUNNING:
+                self.world.model.retire(arn, self.world.clock.now())
+        self.world.woken.set()
+
     def _spot_burst(self, step: int) -> bool:
         """Spot takes everything back at once."""
         del step
@@ -226,7 +234,7 @@ class Chaos:
 
     def _meddle(self, step: int) -> bool:
         """Somebody calls StopTask by hand."""
-        live = [arn for arn in self.world.model.tasks if self.world.container_alive(arn)]
+        live = [arn for arn in self.world.model.tasks if self.world.truth.container_alive(arn)]
         if not live:
             return False
         arn = live[int(self.world.plan.draw("meddle", step) * len(live))]

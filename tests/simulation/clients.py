@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 from dagy_control.errors import Conflict, DagyError
@@ -61,14 +62,15 @@ class Client:
 
     async def _launch(self, run: Run, writer: RecordWriter) -> None:
         """Ask until it is acknowledged; that the run exists already is an acknowledgement too."""
+        world = self._world
         while True:
             try:
-                await writer.create(run)
-            except Conflict:
-                return
+                with contextlib.suppress(Conflict):
+                    await writer.create(run)
             except DagyError:
-                await self._world.clock.sleep(30)
+                await world.clock.sleep(30)
             else:
+                world.guarded(lambda: world.invariants.on_launch_acknowledged(run.run_id, world.table.get(run.run_id)))
                 return
 
     async def _cancel(self, run_id: str, runs: SimRuns, writer: RecordWriter) -> None:
@@ -76,9 +78,11 @@ class Client:
         await world.clock.sleep(600 * world.plan.draw("cancel after", run_id) ** 2)
         try:
             await cancel(runs, writer, world.clock, run_id)
-            world.sometimes["cancel acknowledged"] += 1
         except DagyError:
             world.sometimes["cancel not acknowledged"] += 1
+        else:
+            world.sometimes["cancel acknowledged"] += 1
+            world.guarded(lambda: world.invariants.on_cancel_acknowledged(run_id, world.table.get(run_id)))
 
 
 class Trainer:

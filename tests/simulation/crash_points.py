@@ -17,9 +17,9 @@ from dagy_control.model.hashing import hashed_fraction
 from tests.simulation.arguments import INTERRUPTED, NO_CRASH, count, crashes
 from tests.simulation.conduct import Conduct, Conducts
 from tests.simulation.faults import CrashAt, FaultPlan, Phase
-from tests.simulation.invariants import Violation
 from tests.simulation.parallel import spread
 from tests.simulation.scenario import Report, Scenario
+from tests.simulation.violation import Violation
 from tests.simulation.world import tell
 
 WELL: Conducts = ((1.0, Conduct.SUCCEED),)

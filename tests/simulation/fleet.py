@@ -24,9 +24,6 @@ if TYPE_CHECKING:
 REPLACED_AFTER_S = 30.0
 """ECS's default stopTimeout: SIGKILL comes so long after SIGTERM."""
 
-SKEW_S = 10.0
-"""Two daemons' wall clocks differ by less."""
-
 LEASED = ("launching", "reconciling", "orphans")
 
 
@@ -57,7 +54,9 @@ class Fleet:
         drain = self._drains[replica] = version.get("kernel.drain", "Drain")()
         world.net.say(f"{host.name} starts, {version.package}")
         rates = world.scenario.clock_rates
-        clock = SimClock(world.loop, SKEW_S * (world.plan.draw("skew", replica) - 0.5), rates[replica % len(rates)])
+        clock = SimClock(
+            world.loop, played.SKEW_S * (world.plan.draw("skew", replica) - 0.5), rates[replica % len(rates)]
+        )
         limiter = self._limiter(version, clock)
         keeper = self._keeper(version, host, clock, limiter) if world.scenario.with_leases else None
         running = []

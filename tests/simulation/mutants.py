@@ -25,20 +25,23 @@ from dagy_control.orphans.effects import OrphanEffects
 from dagy_control.ports.tasks import Started
 from dagy_control.reconciling.effects import ReconcilingEffects
 from tests.simulation import conduct
+from tests.simulation.cause_mutants import CAUSE_MUTANTS
 from tests.simulation.faults import Fate, Outage
 from tests.simulation.orphan_mutants import ORPHAN_MUTANTS
-from tests.simulation.removing import BURST, CALM, Mutant, always, both, policies, replaced, without_criterion
+from tests.simulation.removing import (
+    BURST,
+    CALM,
+    Mutant,
+    always,
+    both,
+    policies,
+    replaced,
+    without_criterion,
+    without_rule,
+)
 from tests.simulation.retry_mutants import LATE_ANSWER, NO_CAPACITY, RETRY_MUTANTS
 from tests.simulation.scenario import STRANGERS
 from tests.simulation.servers import RunsTable
-
-
-def _without_rule(rules: str, *names: str) -> Callable[[], Any]:
-    def apply() -> Any:
-        kept = tuple(rule for rule in getattr(outcomes, rules) if rule[0] not in names)
-        return replaced(outcomes, rules, kept)
-
-    return apply
 
 
 def _fresh_token() -> Any:
@@ -395,15 +398,15 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant("result_checks_cancel", "an acknowledged cancel never ends SUCCEEDED", _result_ignores_cancel),
     Mutant("shutdown_is_a_hint", "ECS says why a worker was told to stop", _shutdown_is_final),
     Mutant("stopped_only", "a task that runs ends nothing", _ended_always),
-    Mutant("attempt_in_judgement", "another attempt's task says nothing", _without_rule("TASK_RULES", "another_task")),
+    Mutant("attempt_in_judgement", "another attempt's task says nothing", without_rule("TASK_RULES", "another_task")),
     Mutant(
         "refused_is_not_ended",
         "a worker that never claimed is nobody's failure",
-        _without_rule("TASK_RULES", "claim_refused", "died_before_claim"),
+        without_rule("TASK_RULES", "claim_refused", "died_before_claim"),
     ),
-    Mutant("result_before_exit", "a result beats the reading of an exit", _without_rule("TASK_RULES", "worker_result")),
-    Mutant("spot_before_exit_code", "a Spot reclaim is not the user's failure", _without_rule("TASK_RULES", "spot")),
-    Mutant("young_missing", "young MISSING means not yet", _without_rule("MISSING_RULES", "missing_young")),
+    Mutant("result_before_exit", "a result beats the reading of an exit", without_rule("TASK_RULES", "worker_result")),
+    Mutant("spot_before_exit_code", "a Spot reclaim is not the user's failure", without_rule("TASK_RULES", "spot")),
+    Mutant("young_missing", "young MISSING means not yet", without_rule("MISSING_RULES", "missing_young")),
     Mutant("lost_is_final", "a lost run is never launched again blindly", _relaunch_lost),
     Mutant("budgets_apart", "user and infrastructure failures are counted apart", _user_pays),
     Mutant("cause_before_stop", "why a task is stopped is on record first", _stop_without_cause),
@@ -466,23 +469,24 @@ MUTANTS: tuple[Mutant, ...] = (
         "lease_check", "only the holder of a loop's lease works", _always_held, {"with_leases": True, "replicas": 2}
     ),
     *(
-        Mutant(f"rule_{name}", "what ECS says is read as what it means", _without_rule("TASK_RULES", name))
+        Mutant(f"rule_{name}", "what ECS says is read as what it means", without_rule("TASK_RULES", name))
         for name in ("our_cause", "never_started", "out_of_memory", "no_result", "exit_code")
     ),
     Mutant(
         "rule_missing_result",
         "what the worker has left beats that ECS has forgotten it",
-        _without_rule("MISSING_RULES", "missing_result"),
+        without_rule("MISSING_RULES", "missing_result"),
         {**RESULTS_IN_S3, "with_long_outage": True, "cancels": 0.0},
     ),
     Mutant(
         "rule_missing_cancelled",
         "a cancelled run whose task is gone is cancelled, not lost",
-        _without_rule("MISSING_RULES", "missing_cancelled"),
+        without_rule("MISSING_RULES", "missing_cancelled"),
         {"with_long_outage": True, "cancels": 1.0},
     ),
     Mutant("orphan_too_young", "a young task's record may not be written yet", without_criterion(criteria._too_young)),
     Mutant("orphan_runtime", "what runs too long is stopped", without_criterion(criteria._runtime)),
+    *CAUSE_MUTANTS,
     *ORPHAN_MUTANTS,
     *RETRY_MUTANTS,
 )

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 from tests.simulation import world
 from tests.simulation.arguments import INTERRUPTED, count
-from tests.simulation.invariants import Violation
 from tests.simulation.mutants import MUTANTS
 from tests.simulation.parallel import spread
 from tests.simulation.removing import Mutant
 from tests.simulation.replay import Breakdown
 from tests.simulation.scenario import Report
+from tests.simulation.violation import Violation
 
 
 class Broken(Exception):

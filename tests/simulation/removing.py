@@ -6,6 +6,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from dagy_control.model import outcomes
 from dagy_control.orphans import criteria
 from tests.simulation import scenario
 from tests.simulation.conduct import Conduct
@@ -44,6 +45,16 @@ def replaced(owner: object, name: str, value: object) -> Iterator[None]:
 def without_criterion(rule: Any) -> Callable[[], Any]:
     """The orphan scanner without one of its rules."""
     return lambda: replaced(criteria, "RULES", tuple(each for each in criteria.RULES if each is not rule))
+
+
+def without_rule(rules: str, *names: str) -> Callable[[], Any]:
+    """The judgement of a task without some of its rules."""
+
+    def apply() -> Any:
+        kept = tuple(rule for rule in getattr(outcomes, rules) if rule[0] not in names)
+        return replaced(outcomes, rules, kept)
+
+    return apply
 
 
 def policies(name: str, **values: Any) -> Callable[[], Any]:

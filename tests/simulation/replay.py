@@ -10,8 +10,8 @@ from typing import Any, get_type_hints
 
 import msgspec
 
-from tests.simulation.invariants import Violation
 from tests.simulation.scenario import Scenario, mixed
+from tests.simulation.violation import Violation
 
 TRACE_SHOWN = 40
 FRAMES_SHOWN = 12

@@ -15,6 +15,7 @@ from dagy_control.model.runs import Run, RunStatus, Transition
 from dagy_control.orphans.criteria import Criteria, StateTable
 from dagy_control.orphans.decide import OrphanPolicy
 from dagy_control.reconciling.decide import ReconcilePolicy
+from tests.simulation.causes import Limits
 from tests.simulation.conduct import CONDUCTS, Conduct, Conducts
 from tests.simulation.faults import Cell, Fate, FaultPlan, Outage, Phase, Weather
 from tests.simulation.matrix import AIMS, aim_first_at, aims
@@ -41,7 +42,15 @@ RETRY = RetryPolicy(
     retry_delay_s=30.0,
     profiles={"small": TaskSize(1024, 2048), "medium": TaskSize(1024, 4096), "large": TaskSize(2048, 8192)},
 )
-RECONCILING = ReconcilePolicy(container_name=CONTAINER, default_cluster=CLUSTER, retry=RETRY)
+START_TIMEOUT_S = 900.0
+RESULT_LINGER_S = 120.0
+RECONCILING = ReconcilePolicy(
+    container_name=CONTAINER,
+    default_cluster=CLUSTER,
+    retry=RETRY,
+    start_timeout_s=START_TIMEOUT_S,
+    result_linger_s=RESULT_LINGER_S,
+)
 EVENTS = EventPolicy(installation=INSTALLATION, container_name=CONTAINER, wait_s=20, retry=RETRY)
 TRAINING = StateTable(
     name="retraining",
@@ -77,6 +86,9 @@ for a person. There is none here, so the share counts only from as many tasks on
 TABLE_CALLS = ("GetItem", "PutItem", "UpdateItem", "Query", "Batch")
 OUTAGE_S = 4200.0
 """Longer than ECS remembers a stopped task, or keeps its token."""
+
+SKEW_S = 10.0
+"""Two daemons' wall clocks differ by less."""
 
 LEASE_S = 120.0
 INTERVALS_S = {"launching": 30.0, "reconciling": 90.0, "events": 20.0, "orphans": 600.0}
@@ -135,6 +147,17 @@ class Scenario:
     def orphan_policy(self) -> OrphanPolicy:
         """The scanner's policy, with this scenario's limit of a task's runtime."""
         return replace(ORPHANS, criteria=replace(ORPHANS.criteria, max_runtime_hours=self.max_runtime_hours))
+
+    def limits(self) -> Limits:
+        """What the daemons' policies allow in this scenario."""
+        return Limits(
+            installation=INSTALLATION,
+            max_stops=MAX_STOPS_PER_SCAN,
+            max_runtime_s=self.max_runtime_hours * HOUR_S,
+            start_timeout_s=START_TIMEOUT_S,
+            result_linger_s=RESULT_LINGER_S,
+            clocks_differ_s=SKEW_S,
+        )
 
     def fault_plan(self) -> FaultPlan:
         """The faults of the seed, unless given."""

@@ -14,10 +14,10 @@ from tests.simulation import matrix
 from tests.simulation.crash_points import Shot, sample
 from tests.simulation.faults import TIMEOUTS, Aim, Cell, CrashAt, Fate, FaultPlan, Phase
 from tests.simulation.hunting import Hunt, hunts
-from tests.simulation.invariants import Violation
 from tests.simulation.matrix import REPLICAS, ROWS, Matrix, cells_of
 from tests.simulation.network import Network
 from tests.simulation.sim_loop import Host, SimLoop
+from tests.simulation.violation import Violation
 from tests.simulation.world import outcome
 
 ROOT = Path(__file__).parents[2]

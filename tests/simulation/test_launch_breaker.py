@@ -6,9 +6,9 @@ from dagy_control.launching import breaker
 from dagy_control.launching.breaker import Breaker, Claims
 from dagy_control.model.runs import FailureClass
 from tests.simulation.faults import Fate, Outage
-from tests.simulation.invariants import Violation
 from tests.simulation.removing import CALM, replaced
 from tests.simulation.scenario import Report
+from tests.simulation.violation import Violation
 from tests.simulation.world import play
 
 

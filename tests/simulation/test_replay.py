@@ -17,12 +17,12 @@ from tests.simulation.conduct import Conduct
 from tests.simulation.crash_points import USUAL, Shot
 from tests.simulation.faults import Fate, Outage
 from tests.simulation.hunting import Hunt
-from tests.simulation.invariants import Violation
 from tests.simulation.mutants import MUTANTS
 from tests.simulation.mutation_gate import Broken, first_seed_that_notices
 from tests.simulation.removing import CALM
 from tests.simulation.replay import SETTINGS, Altered, Breakdown, command, setting
 from tests.simulation.scenario import Scenario, mixed
+from tests.simulation.violation import Violation
 from tests.simulation.world import World, outcome
 
 ROOT = Path(__file__).parents[2]

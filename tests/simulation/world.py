@@ -4,7 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -12,35 +12,28 @@ import msgspec
 from dagy_control.adapters.ecs_reading import ShownTask, seen_tasks
 from dagy_control.local.ecs_lifecycle import SignalContainer, StartContainer
 from dagy_control.local.ecs_model import EcsModel
-from dagy_control.local.ecs_state import Lifetimes, Status, StopCode
-from dagy_control.model.outcomes import EXIT_CLAIM_REFUSED
-from dagy_control.model.runs import TERMINAL, FailureClass, ResultStatus, Run, RunChange, RunStatus
-from dagy_control.model.tasks import TaskIdentity
+from dagy_control.local.ecs_state import Lifetimes
+from dagy_control.model.runs import TERMINAL, Run, RunChange, RunStatus
 from tests.simulation import scenario as played
+from tests.simulation.budgets import Budgets
 from tests.simulation.chaos import Chaos
 from tests.simulation.clients import Client, Trainer
-from tests.simulation.conduct import Conduct
 from tests.simulation.fleet import Fleet
 from tests.simulation.hearing import branches, heard
 from tests.simulation.hunting import Hunt
-from tests.simulation.invariants import Invariants, Violation
+from tests.simulation.invariants import Invariants
 from tests.simulation.network import Network, SimClock
 from tests.simulation.replay import ENDINGS, Altered, frames, told
 from tests.simulation.scenario import CLUSTER, Report, Scenario, a_run, worker_definition
 from tests.simulation.servers import EventQueue, RunsTable, SmallStores, TaskHistory
 from tests.simulation.sim_loop import HOST, Host, SimLoop
+from tests.simulation.truth import Truth
+from tests.simulation.violation import Violation
 from tests.simulation.workers import SimAgent
-
-MEANS = {
-    Conduct.DIE: FailureClass.USER_ERROR,
-    Conduct.OUT_OF_MEMORY: FailureClass.OUT_OF_MEMORY,
-    Conduct.NO_RESULT: FailureClass.NO_RESULT,
-}
-"""What a worker that ends so, after its claim and without a result, is to be called."""
 
 
 class World:
-    """One scenario, running. To the invariants, the truth."""
+    """One scenario, running."""
 
     def __init__(self, scenario: Scenario) -> None:
         self.scenario = scenario
@@ -61,14 +54,15 @@ class World:
         self.over_at: dict[str, datetime] = {}
         self.table = RunsTable(self._on_write, self.loop.time, self._on_self_conflict)
         self.agent = SimAgent(self)
-        self.invariants = Invariants(
-            self,
+        self.truth = Truth(self)
+        limits = scenario.limits()
+        budgets = Budgets(
             retry=played.RETRY,
             launch_retry=played.LAUNCHING.retry,
-            max_stops=played.MAX_STOPS_PER_SCAN,
-            installation=played.INSTALLATION,
+            clocks_differ_s=limits.clocks_differ_s,
             claims_wait=not scenario.with_earlier_version,
         )
+        self.invariants = Invariants(self.truth, budgets, limits)
         self.sometimes: Counter[str] = Counter()
         self.woken = asyncio.Event()
         self.world_host = Host("world")
@@ -77,87 +71,14 @@ class World:
         self.trainer = Trainer(self)
         self.chaos = Chaos(self)
         self.strangers: set[str] = set()
-        self._told_of: set[str] = set()
         self._violation: Violation | None = None
         self._violated_at: int | None = None
         self._calls_when_quiet = 0
         self._over = False
 
-    # The truth
-
-    def now(self) -> datetime:
-        """The true time."""
-        return self.clock.now()
-
     def is_calm(self) -> bool:
         """Whether faults have ceased."""
         return self.loop.time() >= self.scenario.calm_from_s
-
-    def container_alive(self, arn: str) -> bool:
-        """Whether the task's container runs."""
-        return self.agent.alive(arn)
-
-    def has_ended(self, arn: str) -> bool:
-        """Whether the task has stopped, whoever knows it."""
-        return self.model.task(arn).last_status in (Status.STOPPED, Status.DELETED)
-
-    def is_known(self, arn: str) -> bool:
-        """Whether ECS still shows the task."""
-        self.model.advance(self.clock.now())
-        task = self.model.tasks.get(arn)
-        return task is not None and task.last_status is not Status.DELETED
-
-    def was_told_of(self, arn: str) -> bool:
-        """Whether an event has told of the task's end."""
-        return arn in self._told_of
-
-    def was_reclaimed(self, arn: str) -> bool:
-        """Whether Spot took the task away."""
-        return self.model.task(arn).stop_code is StopCode.SPOT_INTERRUPTION
-
-    def identity_of(self, arn: str) -> TaskIdentity | None:
-        """For which run and attempt the task was started."""
-        return TaskIdentity.parse(self.model.task(arn).started_by)
-
-    def end_of(self, arn: str) -> str | None:
-        """The failure class that ECS's own words and codes about the task mean; None where they leave it open."""
-        task = self.model.task(arn)
-        if task.exit_code == EXIT_CLAIM_REFUSED:
-            return None
-        if task.stop_code is StopCode.ESSENTIAL_CONTAINER_EXITED:
-            return MEANS.get(self.agent.conduct_at_end.get(arn, Conduct.SUCCEED))
-        if task.stop_code is StopCode.SPOT_INTERRUPTION:
-            return FailureClass.SPOT_INTERRUPTED
-        if "CannotPull" in (task.stopped_reason or ""):
-            return FailureClass.IMAGE_PULL
-        return None
-
-    def left_result(self, run: Run) -> bool:
-        """Whether the worker of this attempt has left any result in S3."""
-        return (run.run_id, run.attempt, run.external_id or "") in self.stores.results
-
-    def left_success(self, run: Run) -> bool:
-        """Whether the worker of this attempt has left a success in S3, before the run was over.
-
-        By the world's own time: the record's `completed_at` is of a daemon's clock, which may be wrong by more than lies between.
-        """
-        left = self.stores.results.get((run.run_id, run.attempt, run.external_id or ""))
-        if left is None or left.status is not ResultStatus.SUCCEEDED:
-            return False
-        over_at = self.over_at.get(run.run_id)
-        return over_at is None or self.stores.put_at[run.run_id, run.attempt] <= over_at
-
-    def is_rightful(self, arn: str) -> bool:
-        """Whether the task is the current one of its model, in the other system's own eyes."""
-        return arn in self.trainer.current.values()
-
-    def strangers_found(self, arn: str, older_than_s: float) -> int:
-        """How many tasks of another control plane that has our name are suspected since so long; 0 if this is none of them."""
-        if arn not in self.strangers:
-            return 0
-        since = self.now() - timedelta(seconds=older_than_s)
-        suspicions = [self.stores.suspicions.get(each) for each in self.strangers if self.container_alive(each)]
-        return sum(suspicion is not None and suspicion.first_seen <= since for suspicion in suspicions)
 
     # The story
 
@@ -216,7 +137,7 @@ class World:
             await asyncio.sleep(1)  # noqa: TID251 - on the simulation's own loop
             self._raise_violation()
             unfinished = [run for run in self.table.records.values() if not run.status.is_terminal]
-            alive = [arn for arn in self.model.tasks if not self.has_ended(arn)]
+            alive = [arn for arn in self.model.tasks if not self.truth.has_ended(arn)]
             if self.client.done and not unfinished and not alive and not self.queue.messages:
                 break
             if self.loop.time() > give_up_s:
@@ -224,8 +145,7 @@ class World:
                 raise Violation(f"liveness: after {give_up_s:g} s there are runs {stuck}, tasks {alive}")
             await asyncio.sleep(59)  # noqa: TID251 - on the simulation's own loop
         self._calls_when_quiet = self.net.calls
-        for run in self.table.records.values():
-            self.invariants.at_the_end(run)
+        self.invariants.at_the_end(self.table.records, self.scenario.runs)
         self._check_ends()
         before = (self.table.writes, self.stores.writes, len(self.model.tasks))
         await asyncio.sleep(self.scenario.rest_s)  # noqa: TID251 - on the simulation's own loop
@@ -248,7 +168,7 @@ class World:
         await asyncio.sleep(self.scenario.calm_from_s if from_s is None else from_s)  # noqa: TID251 - on the simulation's own loop
         while True:
             now_s = self.loop.time()
-            found = {} if any(map(self.container_alive, self.strangers)) else dict(self._orphans(now_s))
+            found = {} if any(map(self.truth.container_alive, self.strangers)) else dict(self._orphans(now_s))
             since = {arn: since.get(arn, now_s) for arn in found}
             old = next((arn for arn, seen_s in since.items() if now_s - seen_s > played.ORPHAN_LIFE_S), None)
             if old is not None:
@@ -257,12 +177,12 @@ class World:
 
     def _orphans(self, now_s: float) -> Iterator[tuple[str, str]]:
         """The tasks that nobody needs, and why."""
-        for arn in filter(self.container_alive, self.model.tasks):
+        for arn in filter(self.truth.container_alive, self.model.tasks):
             run_s = now_s - self.agent.running_since_s(arn)
-            of = self.identity_of(arn)
+            of = self.truth.identity_of(arn)
             ours = of is not None and of.installation == played.INSTALLATION
             run = self.table.get(of.run_id) if of is not None else None
-            if arn in self.trainer.made and not self.is_rightful(arn):
+            if arn in self.trainer.made and not self.truth.is_rightful(arn):
                 yield arn, "its model has gone on without it"
             elif not ours:
                 continue
@@ -292,7 +212,7 @@ class World:
 
     def _on_write(self, before: Run | None, after: Run, change: RunChange | None) -> None:
         if after.status in TERMINAL:
-            self.over_at.setdefault(after.run_id, self.now())
+            self.over_at.setdefault(after.run_id, self.clock.now())
         self.guarded(lambda: self.invariants.on_write(before, after, change))
         if before is None or before.status is after.status:
             return
@@ -368,7 +288,7 @@ class World:
             self.plan.injected["event lost"] += 1
             return
         if task.has_ended:
-            self._told_of.add(task.arn)
+            self.truth.told_of(task.arn)
         delay_s = 0.1 if calm else 30 * fraction**6
         if not calm and self.plan.draw("much later", self.queue.sent) < 0.02:
             delay_s = (self.scenario.calm_from_s - self.loop.time()) * fraction
