@@ -76,7 +76,21 @@ PIECES = st.one_of(
         st.sampled_from([2, 30, 400, 6000]),
     ),
 )
-TEXTS = st.lists(PIECES, max_size=8).map("".join)
+ODD_VALUES = st.builds(
+    lambda ends, count: ends[0] * count + ends[1] + ends[2] * count,
+    st.sampled_from(
+        [("[", "", "]"), ("{a=", "1", "}"), ('{"a":', "1", "}"), ("9", "", ""), ("0x", "f", "f"), ("a.", "b=1", "")]
+    ),
+    st.sampled_from([1, 19, 21, 400, 6000]),
+)
+"""Such as are read up to some size, and not beyond it."""
+TEXTS = st.one_of(
+    st.lists(PIECES, max_size=8).map("".join),
+    ODD_VALUES,
+    st.builds(
+        "[{}]\n{} = {}\n".format, st.sampled_from(["launching", "ecs"]), st.sampled_from(["x", "subnets"]), ODD_VALUES
+    ),
+)
 NAMES = ["DAGY_LAUNCHING__INTERVAL_S", "DAGY_ECS__PROFILES", "DAGY_ECS_SUBNETS", "RETRAINING_STATE_TABLE", "AWS_REGION"]
 
 
