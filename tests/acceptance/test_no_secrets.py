@@ -21,19 +21,21 @@ from dagy_control.entrypoints.local_stack import Daemon, end_process
 from dagy_control.model.runs import Run, RunStatus
 from dagy_control.requests.orders import LaunchOrder
 from dagy_control.requests.registration import register_flow
-from tests.acceptance.looking import SOON_S, at_work, ended
+from tests.acceptance.looking import LONG_S, SOON_S, at_work, ended
 
 pytestmark = [
     pytest.mark.acceptance,
     pytest.mark.long,
     pytest.mark.asyncio(loop_scope="module"),
-    pytest.mark.timeout(600),
+    pytest.mark.timeout(900),
 ]
 
 SECRETS = {
     "a secret": "canary-secret-7f3a91",
     "another key of the secret": "canary-otherkey-19c2aa",
     "a parameter of SSM": "canary-parameter-c04e77",
+    "a name in a table of SSM": "canary-table-7d10aa",
+    "an event's environment": "canary-event-3be802",
     "AWS's secret key": "canary-accesskey-5518de",
     "AWS's session token": "canary-session-e2b0f4",
     "a flow's environment": "canary-environment-60ad3b",
@@ -50,6 +52,17 @@ API = '[api]\ntoken = "secret:canary-api#token"\n'
 FILE, ENVIRONMENT, PARAMETER = (
     SECRETS[name] for name in ("a mistaken file", "a flow's environment", "a flow's parameter")
 )
+STATE_TABLES = [
+    {
+        "name": "models",
+        "terminal_statuses": ["over"],
+        **dict.fromkeys(("key_attribute", "task_tag"), SECRETS["a parameter of SSM"]),
+    }
+]
+PROFILES = {SECRETS["a name in a table of SSM"]: {"cpu": 256, "memory": 512}}
+VARIABLE = {"name": "DB_PASSWORD", "value": SECRETS["an event's environment"]}
+UNREADABLE = {"detail": {"overrides": {"containerOverrides": [{"name": "dagy-worker", "environment": [VARIABLE]}]}}}
+"""As an event of ECS, wrapped by something that leaves out the task's ARN."""
 AWS = "aws-server.log"
 """What AWS itself would log is none of ours."""
 
@@ -63,9 +76,16 @@ MISTAKES = {
     "a table in its place": ("[api]\n", f'[api]\ntoken = {{ value = "{FILE}" }}\n'),
     "a name twice": ("[api]\n", f'[api]\ntoken = "{FILE}"\ntoken = "{FILE}"\n'),
     "a reference that is no number": ("[launching]\n", '[launching]\nmax_claims_per_tick = "ssm:/canary/parameter"\n'),
+    "a table without the profile that is named": ("[ecs]\n", '[ecs]\nprofiles = "ssm:/canary/profiles"\n'),
     "a key that the secret has not": ("[api]\n", '[api]\ntoken = "secret:canary-api#nosuch"\n'),
-    "an edit that needs a restart": ("[api]\n", f'[api]\ntoken = "{FILE}"\n'),
+    "an edit that needs a restart": ("[api]\n", f'[telemetry]\ncloudwatch_metrics = true\n[api]\ntoken = "{FILE}"\n'),
 }
+
+BEFORE_A_TERMINAL = (
+    "a name and its section misspelt",
+    "a table without the profile that is named",
+    "an edit that needs a restart",
+)
 
 
 @dataclass
@@ -95,14 +115,13 @@ class Told:
 @pytest_asyncio.fixture(loop_scope="module")
 async def daemon(world: DemoWorld) -> AsyncIterator[Daemon]:
     async with AwsClients(ClientPolicy(region="us-east-1"), services=CONFIG_SERVICES) as clients:
-        await clients.ssm.put_parameter(
-            Name="/canary/parameter", Value=SECRETS["a parameter of SSM"], Type="SecureString"
-        )
+        for name, value in (("parameter", STATE_TABLES), ("profiles", PROFILES)):
+            await clients.ssm.put_parameter(Name=f"/canary/{name}", Value=json.dumps(value), Type="SecureString")
         secret = {"token": SECRETS["a secret"], "other": SECRETS["another key of the secret"]}
         await clients.secrets.create_secret(Name="canary-api", SecretString=json.dumps(secret))
-    planted = '\n[telemetry]\ncloudwatch_namespace = "ssm:/canary/parameter"\n'
     text = 'log_level = "DEBUG"\n' + world.stack.config.read_text()
-    world.stack.config.write_text(text.replace("[api]\n", API) + planted)
+    planted = text.replace("[orphans]\n", '[orphans]\nstate_tables = "ssm:/canary/parameter"\n')
+    world.stack.config.write_text(planted.replace("[api]\n", API))
     world.stack.environment |= {
         "AWS_SECRET_ACCESS_KEY": SECRETS["AWS's secret key"],
         "AWS_SESSION_TOKEN": SECRETS["AWS's session token"],
@@ -160,6 +179,38 @@ async def refused(world: DemoWorld, daemon: Daemon, text: str) -> None:
     await world.until("the edit's refusal", look, timeout_s=SOON_S)
 
 
+async def set_aside(world: DemoWorld, log: Path) -> None:
+    """An event that nobody can use, five times; there is no queue for such, so that it ends in the log."""
+    await world.ports.events(str(world.ports.settings.events.queue_url)).send(json.dumps(UNREADABLE))
+    await said(world, log, "EVENT_SET_ASIDE")
+
+
+async def said(world: DemoWorld, log: Path, words: str, times: int = 1) -> None:
+    async def look() -> bool:
+        return log.read_text(errors="replace").count(words) >= times
+
+    await world.until(f"{words} in the log", look, timeout_s=LONG_S)
+
+
+async def tell_a_terminal(world: DemoWorld, good: str) -> str:
+    """Some of the mistakes before a daemon that logs for people. Gives the name of its log."""
+    log = world.stack.workdir / "logs" / "daemon-console.log"
+    environment = {**os.environ, **world.stack.environment, "DAGY_LOG_FORMAT": "console"}
+    with log.open("wb") as out:
+        serve = (sys.executable, "-m", "dagy_control.entrypoints.cli", "serve")
+        process = await create_subprocess_exec(*serve, env=environment, stdout=out, stderr=out)
+    try:
+        await said(world, log, "STARTED")
+        for times, name in enumerate(BEFORE_A_TERMINAL, start=1):
+            old, new = MISTAKES[name]
+            world.stack.config.write_text(good.replace(API, "[api]\n").replace(old, new))
+            await said(world, log, "CONFIG_REFUSED", times)
+        await set_aside(world, log)
+    finally:
+        await end_process(process, signal.SIGTERM)
+    return log.name
+
+
 async def ask_about_runs(told: Told, runs: Sequence[Run]) -> None:
     for run in runs:
         for command in ("show", "explain"):
@@ -206,10 +257,16 @@ async def test_no_secret_is_told_anywhere(world: DemoWorld, daemon: Daemon) -> N
         told.texts[f"check of {name}"] = await told.by("config", "check", "--json")
         await ask_pages(daemon.url, told)
     world.stack.config.write_text(good)
+    await set_aside(world, daemon.log)
     await end_process(daemon.process, signal.SIGTERM)
+    console = await tell_a_terminal(world, good)
     logs = {path.name: path.read_text(errors="replace") for path in (world.stack.workdir / "logs").glob("*.log")}
     del logs[AWS]
-    assert logs[daemon.log.name].count("CONFIG_REFUSED") >= len(MISTAKES)
+    for log, refusals in ((daemon.log.name, len(MISTAKES)), (console, len(BEFORE_A_TERMINAL))):
+        assert logs[log].count("CONFIG_REFUSED") >= refusals
+        assert "EVENT_SET_ASIDE" in logs[log]
+        assert "DB_PASSWORD" in logs[log], "the name of the variable may be told"
+    assert any("Traceback" in log for log in logs.values()), "a worker told where its flow failed"
     assert sum("ConnectionError" in log for log in logs.values()) >= 1, "the workers' logs are among them"
     leaks = Told({**told.texts, **logs}).leaks()
     assert not leaks, "\n".join(leaks)
