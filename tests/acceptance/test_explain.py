@@ -1,6 +1,7 @@
 """`runs explain` of real runs that went wrong: the story in order, whose word each step rests on, and what to do."""
 
 import os
+import re
 import signal
 import sys
 from asyncio import create_subprocess_exec
@@ -62,6 +63,7 @@ async def story_of(world: DemoWorld, run: Run) -> dict[str, Any]:
     on_page = "".join(out.decode().split())
     assert f"run{run.run_id}:{''.join(story['summary'].split())}" in on_page, "it begins with the summary"
     assert "".join(story["remedy"].split()) in on_page
+    assert "".join(story["waits_for"].split()) in on_page
     return story
 
 
@@ -108,6 +110,27 @@ async def test_a_run_that_spot_took_back(world: DemoWorld) -> None:
     assert (done.status, story["attempts"], story["infra_failures"]) == (RunStatus.SUCCEEDED, 2, 1)
     assert "SPOT_INTERRUPTED" in told(story)
     assert [each["attempt"] for each in story["moments"] if each["teller"] == "ECS"].count(1) >= 3
+
+
+async def test_a_run_that_waits_for_another_of_its_flow(world: DemoWorld, daemon: Daemon) -> None:
+    config, before = world.stack.config, world.stack.config.read_text()
+    taken = 'dagy_config_reloads_total{result="taken"}'
+    config.write_text(before.replace("[launching]\n", "[launching]\nmax_per_flow = 1\n"))
+
+    async def look() -> bool:
+        return await world.metric(daemon.url, taken) > 0
+
+    await world.until("the edit", look)
+    first = await at_work(world, await world.launch("probe", "acme", "explain", seconds=600.0))
+    second = await world.launch("probe", "acme", "explain", seconds=0.1)
+    waiting = await story_of(world, second)
+    assert waiting["waits_for"] == "flow_limit: probe of acme has 1 active run, and launching.max_per_flow is 1"
+    assert waiting["summary"].startswith("QUEUED since 20")
+    await world.command("runs", "cancel", first.run_id, "--json")
+    story = await story_of(world, await ended(world, second))
+    assert re.search(r"launch try 1 on FARGATE\w*; held back \d+\.\d s by flow_limit", told(story)), told(story)
+    assert (story["status"], story["waits_for"]) == ("SUCCEEDED", "")
+    config.write_text(before)
 
 
 async def test_a_lost_run(world: DemoWorld) -> None:
