@@ -105,6 +105,8 @@ def _some_text(path: tuple[str, ...]) -> str:
             "subnets": "subnet-a",
             "security_groups": "sg-a",
             "families": "batch-jobs",
+            "labelled_orgs": "acme",
+            "labelled_flows": "acme/daily_sales",
             "runtime_limits": '[{"flow": "etl", "hours": 48}]',
         }[path[-1]]
     return (
