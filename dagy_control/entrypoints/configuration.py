@@ -32,6 +32,8 @@ from dagy_control.kernel.telemetry import log
 
 REFERENCE_LIFE_S = 300.0
 """How long a resolved reference is taken as it is: so long a rotated secret may go unnoticed, and so rarely is it asked for."""
+REFERENCE_RETRY_S = 30.0
+"""How long an old value is taken as it is after AWS could not be asked: an outage must fill neither the log nor the network."""
 LOOKUPS_IN_FLIGHT = 8
 _SSM, _S3 = "ssm:", "s3://"
 
@@ -46,7 +48,7 @@ def is_remote(location: str) -> bool:
 @dataclass(frozen=True, slots=True)
 class _Known:
     value: str
-    at: float
+    fresh_until: float
 
 
 class ConfigStores:
@@ -102,9 +104,11 @@ class ConfigStores:
         look_up = partial(self._look_up, region)
         for outcome in await run_bounded(stale, look_up, limit=LOOKUPS_IN_FLIGHT, name="references"):
             text = outcome.item.text
+            now = self._clock.monotonic()
             if outcome.value is not None:
-                self._known[region, text] = _Known(outcome.value, self._clock.monotonic())
+                self._known[region, text] = _Known(outcome.value, now + self._life_s)
             elif isinstance(outcome.error, Transient) and (region, text) in self._known:
+                self._known[region, text] = _Known(self._known[region, text].value, now + REFERENCE_RETRY_S)
                 _log.warning(
                     "Reference not looked up again; its old value stays",
                     event_type="CONFIG_REFERENCE_STALE",
@@ -116,7 +120,7 @@ class ConfigStores:
 
     def _is_fresh(self, at: tuple[str | None, str]) -> bool:
         known = self._known.get(at)
-        return known is not None and self._clock.monotonic() - known.at < self._life_s
+        return known is not None and self._clock.monotonic() < known.fresh_until
 
     async def _look_up(self, region: str | None, reference: Reference) -> str:
         clients = await self._open(region)

@@ -14,7 +14,7 @@ from dagy_control.adapters.session import CONFIG_SERVICES, AwsClients, ClientPol
 from dagy_control.config import ConfigError, ConfigText, Settings, Unresolved, load_with_sources, references_in
 from dagy_control.config.references import References, parse_reference
 from dagy_control.entrypoints.config_sources import REMOTE_POLL_S, source_of
-from dagy_control.entrypoints.configuration import ConfigStores, read_configuration
+from dagy_control.entrypoints.configuration import REFERENCE_RETRY_S, ConfigStores, read_configuration
 from dagy_control.entrypoints.reloading import ConfigMetrics, Reloader
 from dagy_control.kernel.clock import SystemClock
 from dagy_control.kernel.drain import Drain
@@ -147,14 +147,22 @@ async def test_references_are_looked_up_in_the_region_that_the_configuration_say
     assert await bench.resolved(here_too) == "of the region of AWS_REGION"
 
 
-async def test_a_value_stays_while_aws_cannot_be_asked(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_value_stays_while_aws_cannot_be_asked(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     text = await bench.parameter("old")
     await bench.resolved(text)
     await bench.clock.advance(LIFE_S + 1)
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")  # nobody listens there
     async with ConfigStores(bench.clock) as fresh:
         fresh._known = bench.stores._known
+        for _ in range(3):
+            assert (await fresh.resolve(references(text)))[text] == "old"
+        assert capsys.readouterr().out.count("CONFIG_REFERENCE_STALE") == 1, "asked again after a while only"
         assert (await fresh.resolve(references(text), afresh=True))[text] == "old"
+        await bench.clock.advance(REFERENCE_RETRY_S)
+        await fresh.resolve(references(text))
+        assert capsys.readouterr().out.count("CONFIG_REFERENCE_STALE") == 2
         other = (await fresh.resolve(references("ssm:/other")))["ssm:/other"]
         assert isinstance(other, Unresolved)
         assert "no answer" in other.reason
