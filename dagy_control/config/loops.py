@@ -133,7 +133,7 @@ class EventsSettings(Section):
         examples=["https://sqs.us-east-1.amazonaws.com/123456789012/dagy-task-events-dead"],
         json_schema_extra=RESTART,
     )
-    """URL of the SQS queue for messages that nobody can use. Unset: they are logged whole, and deleted.
+    """URL of the SQS queue for messages that nobody can use. Unset: they are logged, without values of a run's environment, and deleted.
 
     Where the event queue has a redrive policy, its target; its maxReceiveCount should be 10 or more."""
     wait_s: Count = Field(10, ge=0, le=20)
