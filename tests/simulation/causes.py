@@ -56,6 +56,8 @@ def check_end(truth: Truth, before: Run, after: Run, change: RunChange) -> None:
     decided = before.stop_cause is not None or before.cancel_requested_at is not None
     if arn is None or decided or change.transition is None:
         return
+    if "result_status" in change.fields:
+        return  # the worker's own word, which may take effect when ECS has ended its task for another reason meanwhile
     if any(result is not None and result.failure_class is not FailureClass.SHUTDOWN for result in (left, committed)):
         return
     means = truth.end_of(arn)

@@ -65,6 +65,12 @@ class Network:
     calls: int = 0
     moments: set[tuple[int, Phase]] = field(default_factory=set)
     numbers: dict[str, int] = field(default_factory=dict)
+    late_sent_s: float | None = None
+    """When the effect under way was sent, if it comes long after its caller has given up."""
+
+    def sent_at(self) -> datetime:
+        """When the effect under way was sent: now, unless it comes late."""
+        return EPOCH + timedelta(seconds=self.loop.time() if self.late_sent_s is None else self.late_sent_s)
 
     def say(self, text: str) -> None:
         """One line of the trace."""
@@ -115,9 +121,12 @@ class Network:
 
     def _later(self, name: str, delay_s: float, apply: Callable[[], object]) -> None:
         """The call takes effect though its caller, who may be dead, has given up."""
+        sent_s = self.loop.time()
 
         def arrive() -> None:
+            self.late_sent_s = sent_s
             _, error = _outcome(apply)
+            self.late_sent_s = None
             self.say(f"{name} of long ago takes effect{f': {error}' if error else ''}")
 
         self.loop.call_later(delay_s, arrive, context=contextvars.Context())

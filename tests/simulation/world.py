@@ -212,7 +212,7 @@ class World:
 
     def _on_write(self, before: Run | None, after: Run, change: RunChange | None) -> None:
         if after.status in TERMINAL:
-            self.over_at.setdefault(after.run_id, self.clock.now())
+            self.over_at.setdefault(after.run_id, self.net.sent_at())
         self.guarded(lambda: self.invariants.on_write(before, after, change))
         if before is None or before.status is after.status:
             return
