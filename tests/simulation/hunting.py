@@ -5,8 +5,8 @@ from typing import Any
 
 from typing_extensions import override
 
-from tests.simulation.faults import Cell, Fate, Phase
-from tests.simulation.matrix import REPLICAS, ROWS, Matrix
+from tests.simulation.faults import Cell, Fate, Outage, Phase
+from tests.simulation.matrix import LOOK, REPLICAS, ROWS, Matrix
 from tests.simulation.scenario import HAND_OVERS, mixed
 
 
@@ -25,6 +25,10 @@ class Hunt:
         given: dict[str, Any] = {f"with_{need}": True for need in needs if need}
         if "leases" in needs:
             given["acts"] = tuple(dict.fromkeys((*mixed(self.seed).acts, *HAND_OVERS)))
+        if any(cell.row == LOOK and cell.fate is Fate.STALE for cell in self.cells):
+            # a listing 60 s old hides a task from a look only where a launch was cancelled while nobody had its answer
+            given["cancels"] = 1.0
+            given["outages"] = (Outage(0.0, mixed(self.seed).calm_from_s, Fate.TIMEOUT_APPLIED, ("RunTask",)),)
         replay = f"python -m tests.simulation --seed {self.seed} --trace --hunt '{self}'"
         return {"replicas": self.replicas, "hunted": self.cells, "replay": replay, **given}
 

@@ -26,6 +26,7 @@ class Row:
     own_aims: int = 0
 
 
+LOOK = "launching: ListTasks"
 GIVE_BACK = "leases: PutItem lease give back"
 
 ROWS = (
@@ -40,7 +41,7 @@ ROWS = (
     Row("launching: UpdateItem task", writes=True),
     Row("launching: UpdateItem next try", writes=True, own_aims=4),
     Row("launching: UpdateItem end", writes=True, own_aims=4),
-    Row("launching: ListTasks", eventual=True, own_aims=7),
+    Row(LOOK, eventual=True, own_aims=7),
     Row("reconciling: Query RUNNING", eventual=True),
     Row("reconciling: DescribeTasks", eventual=True),
     Row("reconciling: GetObject", own_aims=3),

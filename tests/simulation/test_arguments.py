@@ -16,6 +16,7 @@ from tests.simulation.faults import TIMEOUTS, Aim, Cell, CrashAt, Fate, FaultPla
 from tests.simulation.hunting import Hunt, hunts
 from tests.simulation.matrix import REPLICAS, ROWS, Matrix, cells_of
 from tests.simulation.network import Network
+from tests.simulation.scenario import HAND_OVERS
 from tests.simulation.sim_loop import Host, SimLoop
 from tests.simulation.violation import Violation
 from tests.simulation.world import outcome
@@ -74,6 +75,18 @@ def test_a_hunt_reaches_the_cells_that_it_is_played_for_and_is_played_again_by_i
     report = outcome(hunt)
     assert not isinstance(report, Violation)
     assert all(report.cells[cell] for cell in cells)
+
+
+def test_a_hunt_plays_what_its_cells_need() -> None:
+    give_back, look = Cell(matrix.GIVE_BACK, Fate.GOOD), Cell(matrix.LOOK, Fate.STALE)
+    options = Hunt(3, 1, (give_back,)).options
+    assert options["with_leases"]
+    assert set(HAND_OVERS) <= set(options["acts"])
+    assert "cancels" not in options
+    options = Hunt(3, 1, (look,)).options
+    assert "acts" not in options
+    assert options["cancels"] == 1.0
+    assert [(each.fate, each.calls) for each in options["outages"]] == [(Fate.TIMEOUT_APPLIED, ("RunTask",))]
 
 
 def test_what_no_seed_has_reached_is_hunted_with_the_number_of_replicas_that_misses_it() -> None:
