@@ -24,6 +24,8 @@ class Limits:
 
     installation: str
     max_stops: int
+    max_stop_share: float
+    min_running_for_share: int
     max_runtime_s: float
     start_timeout_s: float
     result_linger_s: float

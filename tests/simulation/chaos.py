@@ -22,7 +22,6 @@ from tests.simulation.sim_loop import Host
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
-STRANGERS = 40
 SAME_TOKEN_SHARE = 0.03
 AMNESIA_S = 900.0
 
@@ -41,7 +40,7 @@ ACTS = (
     "surplus",
     "surplus",
 )
-"""What may happen by chance. The others by order: `strangers`, `amnesia`, `no_room`, `retire`, what befalls the holder of a lease."""
+"""What may happen by chance. By order: `strangers`, `amnesia`, `no_room`, `retire`, what befalls the holder of a lease."""
 
 
 class Chaos:
@@ -213,7 +212,7 @@ class Chaos:
         self.world.loop.start(self.world.world_host, self._start_strangers(step), "strangers")
 
     async def _start_strangers(self, step: int) -> None:
-        for number in range(STRANGERS):
+        for number in range(self.world.scenario.strangers):
             arn = self._start_foreign(TaskIdentity(INSTALLATION, f"stranger-{step}-{number}", 1))
             self.world.strangers.update([arn] if arn else [])
             await asyncio.sleep(0.1)  # noqa: TID251 - on the simulation's own loop

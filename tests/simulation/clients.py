@@ -120,7 +120,7 @@ class Trainer:
             arn = self.current[model_name] = answer["tasks"][0]["taskArn"]
             self.made.add(arn)
             world.woken.set()
-            await world.clock.sleep(600 * world.plan.draw("record", number))
+            await world.clock.sleep(world.scenario.records_within_s * world.plan.draw("record", number))
             record = {"model_name": model_name, "status": "running", "task_arn": arn}
             world.stores.states.setdefault(TRAINING.table, {})[model_name] = record
             # The earlier version takes a record that is over for that of whatever task of the model comes next.

@@ -111,6 +111,22 @@ class Outage:
         return felt and call.startswith(self.calls)
 
 
+@dataclass(frozen=True, slots=True)
+class Slow:
+    """From `begin_s` to `end_s` calls that begin with one of `calls` take longer: so many seconds to arrive, and to be answered."""
+
+    begin_s: float
+    end_s: float
+    calls: tuple[str, ...]
+    out_s: float = 0.0
+    back_s: float = 0.0
+
+    def more_s(self, call: str, leg: str, now_s: float) -> float:
+        """How much longer this leg of a call takes."""
+        hit = self.begin_s <= now_s < self.end_s and call.startswith(self.calls)
+        return (self.out_s if leg == "out" else self.back_s) if hit else 0.0
+
+
 @dataclass(slots=True)
 class FaultPlan:
     """Draws everything from the seed; nothing but outages that were ordered after `calm_from_s`. `rate`: the share of calls that go wrong.
@@ -125,6 +141,7 @@ class FaultPlan:
     weather: Weather = Weather.MIXED
     crash_at: tuple[CrashAt, ...] = ()
     outages: tuple[Outage, ...] = ()
+    slow: tuple[Slow, ...] = ()
     aims: dict[str, deque[Aim]] = field(default_factory=dict)
     free_from_s: dict[str, float] = field(default_factory=dict)
     aimed: set[Cell] = field(default_factory=set)

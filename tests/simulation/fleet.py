@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from prometheus_client import CollectorRegistry
@@ -13,8 +14,10 @@ from dagy_control.kernel.ticker import Loop, Tick
 from dagy_control.model.leases import Lease
 from dagy_control.model.tasks import TaskIdentity
 from tests.simulation import scenario as played
+from tests.simulation.faults import Fate
 from tests.simulation.network import SimClock
 from tests.simulation.ports import SimCalls, SimEcsClient, SimEvents, SimLeases, SimRuns, SimStores
+from tests.simulation.purposes import who
 from tests.simulation.sim_loop import Host
 from tests.simulation.versions import BEFORE, NOW, Product, product
 
@@ -23,6 +26,11 @@ if TYPE_CHECKING:
 
 REPLACED_AFTER_S = 30.0
 """ECS's default stopTimeout: SIGKILL comes so long after SIGTERM."""
+
+ASKED_BEFORE = frozenset(
+    {"launching: UpdateItem claim", "launching: UpdateItem renewal", "reconciling: UpdateItem stop cause"}
+)
+"""The effects with which the work on a run begins. What comes after is finished, whoever holds the lease by then."""
 
 LEASED = ("launching", "reconciling", "orphans")
 
@@ -39,6 +47,7 @@ class Fleet:
             number: BEFORE if world.scenario.with_earlier_version and number % 2 == 0 else NOW
             for number in range(world.scenario.replicas)
         }
+        self._disturbances = 0
         self._generations: Counter[int] = Counter()
         self._tokens: set[str] = set()
         self._metrics_of: dict[tuple[str, str], Any] = {}
@@ -55,12 +64,12 @@ class Fleet:
         world.net.say(f"{host.name} starts, {version.package}")
         rates = world.scenario.clock_rates
         clock = SimClock(
-            world.loop, played.SKEW_S * (world.plan.draw("skew", replica) - 0.5), rates[replica % len(rates)]
+            world.loop, world.scenario.skew_s * (world.plan.draw("skew", replica) - 0.5), rates[replica % len(rates)]
         )
         limiter = self._limiter(version, clock)
         keeper = self._keeper(version, host, clock, limiter) if world.scenario.with_leases else None
         running = []
-        for loop in self._loops(version, host, clock, limiter):
+        for loop in self._loops(version, host, clock, limiter, drain):
             policy = version.get("kernel.ticker", "TickPolicy")(
                 interval_s=played.INTERVALS_S[loop.name], deadline_s=3600
             )
@@ -81,6 +90,9 @@ class Fleet:
         """The power cut, and ECS starts a new task for the service some time later."""
         replica = next(number for number, daemon in self.hosts.items() if daemon is host)
         self._world.loop.crash(host)
+        self._disturbances += 1
+        if held := [name for name, lease in self.leases.items() if lease.holder == host.name and not lease.released]:
+            self._world.loop.start(self._world.world_host, self._see_taken(held, host.name), "hand-over")
         down_s = 5 + 60 * self._world.plan.draw("down", host.name)
         self._world.loop.start(self._world.world_host, self._restart(replica, down_s), "restart")
 
@@ -94,6 +106,7 @@ class Fleet:
         Where an earlier version is about, it is replaced by the present one, or, as a rollback, the other way round.
         """
         old = self.hosts[replica]
+        self._disturbances += 1
         if self._world.scenario.with_earlier_version:
             self._versions[replica] = NOW if self._versions[replica] == BEFORE else BEFORE
             self._world.plan.injected["version changed"] += 1
@@ -105,6 +118,27 @@ class Fleet:
     async def _restart(self, replica: int, after_s: float) -> None:
         await asyncio.sleep(after_s)  # noqa: TID251 - on the simulation's own loop
         self.start(replica)
+
+    async def _see_taken(self, held: Sequence[str], by: str) -> None:
+        """Within two leases others have those of a host that has died, if nothing else befalls the daemons and the leases."""
+        world, before = self._world, self._disturbed()
+        stalled = any(host.stalled_until > world.loop.time() for host in self.hosts.values())
+        await asyncio.sleep(2 * played.LEASE_S)  # noqa: TID251 - on the simulation's own loop
+        if stalled or self._disturbed() != before:
+            return
+        world.sometimes["leases taken over within two leases"] += 1
+        left = [name for name in held if self.leases[name].holder == by]
+        world.guarded(lambda: world.invariants.on_hand_over(left, by))
+
+    def _disturbed(self) -> tuple[int, int, int]:
+        """How often by now daemons have been stopped, or have stalled, and calls for leases have gone wrong."""
+        plan = self._world.plan
+        failed = sum(
+            count
+            for cell, count in plan.cells.items()
+            if cell.row.startswith("leases:") and (cell.fate is not Fate.GOOD or cell.phase is not None)
+        )
+        return self._disturbances, plan.injected["stall_daemon"] + plan.injected["stall_holder"], failed
 
     async def _kill(self, old: Host) -> None:
         await asyncio.sleep(REPLACED_AFTER_S)  # noqa: TID251 - on the simulation's own loop
@@ -135,9 +169,11 @@ class Fleet:
         metrics = self._metrics(version, "kernel.leases", "LeaseMetrics")
         return version.get("kernel.leases", "LeaseKeeper")(leases, clock, holder, metrics)
 
-    def _loops(self, version: Product, host: Host, clock: SimClock, limiter: Any) -> list[Loop]:
+    def _loops(self, version: Product, host: Host, clock: SimClock, limiter: Any, drain: Any) -> list[Loop]:
         world, scenario, get = self._world, self._world.scenario, version.get
-        runs = version.port(SimRuns(world.net, host, world.table))
+        watched = version.package == NOW  # the earlier version asks less often
+        on_effect = partial(self._begins_effect, host, drain) if watched else _ignored
+        runs = version.port(SimRuns(world.net, host, world.table, on_effect=on_effect))
         stores = version.port(SimStores(world.net, host, world.stores))
         client = version.port(
             SimEcsClient(
@@ -174,11 +210,23 @@ class Fleet:
             ),
         ]
         if scenario.with_events:
-            events = version.port(SimEvents(world.net, host, world.queue, clock))
+            events = version.port(SimEvents(world.net, host, world.queue, clock, world.truth.told_of))
             effects = get("events.effects", "EventEffects")(runs, events, stores, writer, clock)
             metrics = self._metrics(version, "events.metrics", "EventMetrics")
             loops.append(get("events.loop", "EventLoop")("events", version.own(played.EVENTS), effects, metrics))
         return [loop for loop in loops if loop.name not in scenario.without]
+
+    def _begins_effect(self, host: Host, drain: Any, what: str) -> None:
+        """A write is about to be sent. Some are of those before which a loop asks, in the same instant, whether it may act."""
+        effect = f"{who(host)}: {what}"
+        if effect not in ASKED_BEFORE:
+            return
+        world = self._world
+        lease = self.leases.get(f"{played.CLUSTER}/{who(host)}")
+        holds = not world.scenario.with_leases or (lease is not None and lease.holder == host.name)
+        world.guarded(
+            lambda: world.invariants.on_effect(effect, host.name, may_act=holds and not drain.begun, why=str(lease))
+        )
 
     def _applied(self, operation: str, request: dict[str, Any], answer: dict[str, Any]) -> None:
         """A call of a daemon has taken effect: the invariants are about this moment."""
@@ -193,6 +241,10 @@ class Fleet:
             identity = TaskIdentity.parse(request["startedBy"])
             run = world.table.get(identity.run_id) if identity else None
             world.guarded(lambda: world.invariants.on_task(run, request, answer))
+
+
+def _ignored(_: str) -> None:
+    """Nobody looks."""
 
 
 async def _begin_after(running: Sequence[asyncio.Task[Any]], drain: Any) -> None:

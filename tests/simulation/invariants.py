@@ -6,7 +6,7 @@ waits first, 16 what was acknowledged is on record.
 """
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -19,8 +19,8 @@ from tests.simulation.causes import Limits, check_class, check_end, check_stop_c
 from tests.simulation.truth import Truth
 from tests.simulation.violation import check
 
-CAP_COUNTS_AFTER_S = 600.0
-"""A suspicion that has been on record for so long counts for every scan, whenever that began."""
+CAP_COUNTS_AFTER_S = 480.0
+"""A suspicion that has been on record for so long counts for every scan that stops now: the grace, a scan's time, a call that came late."""
 
 EXIT_GRACE = timedelta(seconds=60)
 """A worker whose run has just ended is given so long to exit."""
@@ -159,6 +159,14 @@ class Invariants:
         holds = lease is not None and lease.holder == host
         check(holds or just_stalled, f"13: {host} begins a tick of {loop} under the lease of {lease}")
 
+    def on_effect(self, effect: str, host: str, *, may_act: bool, why: str) -> None:
+        """A loop begins to work on a run."""
+        check(may_act, f"13: {host} goes on with {effect} though it drains, or under the lease of {why}")
+
+    def on_hand_over(self, left: Sequence[str], host: str) -> None:
+        """Two leases have passed since a host died, and nothing was in the way of the others."""
+        check(not left, f"13: nobody has taken {left} within two leases of the death of {host}")
+
     def on_stop(self, arn: str, run: Run | None, identity: TaskIdentity | None) -> None:
         """StopTask is applied to a task whose run is as given."""
         check(not self.truth.is_rightful(arn), f"3: StopTask on {arn}, the rightful task of another system")
@@ -166,7 +174,10 @@ class Invariants:
         check(
             of is None or of.installation == self.limits.installation, f"3: StopTask on {arn}, of another installation"
         )
-        strangers = self.truth.strangers_found(arn, CAP_COUNTS_AFTER_S)
+        strangers = self.truth.strangers_found(arn, CAP_COUNTS_AFTER_S + self.limits.clocks_differ_s)
+        share = self.limits.max_stop_share * self.truth.containers_alive() if strangers else 0.0
+        too_many = strangers > share and strangers >= self.limits.min_running_for_share
+        check(not too_many, f"3: StopTask on one of {strangers} that were found to be orphans, more than {share:.0f}")
         check(
             strangers <= self.limits.max_stops,
             f"3: StopTask on one of {strangers} that were found to be orphans at once",

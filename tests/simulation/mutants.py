@@ -1,6 +1,6 @@
 """Each safeguard of the design, removed: the simulation must notice. A safeguard that nothing notices is one that nothing tests.
 
-Those of the orphan scanner's rules are in `orphan_mutants.py`, those of tries, waits and leases in `retry_mutants.py`.
+Here those of records, claims and sends; the others in the `*_mutants.py` beside this file.
 """
 
 from collections.abc import Callable
@@ -9,24 +9,21 @@ from typing import Any
 
 from dagy_control.errors import Conflict
 from dagy_control.events.effects import EventEffects
-from dagy_control.kernel.leases import KeptLease
 from dagy_control.kernel.limiter import Limiter
 from dagy_control.kernel.record_writer import RecordWriter
 from dagy_control.kernel.retrying import retrying
 from dagy_control.launching import decide as launching
 from dagy_control.launching import request
 from dagy_control.launching.effects import LaunchingEffects
-from dagy_control.model import failures, lifecycle, outcomes, runs
+from dagy_control.model import failures, lifecycle, runs
 from dagy_control.model.failures import Budget
-from dagy_control.model.runs import FailureClass, RunStatus
-from dagy_control.model.tasks import SeenTask, TaskIdentity
-from dagy_control.orphans import criteria, mapping
-from dagy_control.orphans.effects import OrphanEffects
+from dagy_control.model.runs import RunStatus
 from dagy_control.ports.tasks import Started
 from dagy_control.reconciling.effects import ReconcilingEffects
-from tests.simulation import conduct
 from tests.simulation.cause_mutants import CAUSE_MUTANTS
 from tests.simulation.faults import Fate, Outage
+from tests.simulation.judging_mutants import JUDGING_MUTANTS
+from tests.simulation.lease_mutants import LEASE_MUTANTS
 from tests.simulation.orphan_mutants import ORPHAN_MUTANTS
 from tests.simulation.removing import (
     BURST,
@@ -36,11 +33,8 @@ from tests.simulation.removing import (
     both,
     policies,
     replaced,
-    without_criterion,
-    without_rule,
 )
 from tests.simulation.retry_mutants import LATE_ANSWER, NO_CAPACITY, RETRY_MUTANTS
-from tests.simulation.scenario import STRANGERS
 from tests.simulation.servers import RunsTable
 
 
@@ -105,26 +99,6 @@ def _never_settles() -> Any:
     return replaced(lifecycle, "launch_failed", failed)
 
 
-def _result_ignores_cancel() -> Any:
-    honest = lifecycle.commit_result
-
-    def committed(run: Any, *args: Any, **kwargs: Any) -> Any:
-        return honest(replace(run, cancel_requested_at=None), *args, **kwargs)
-
-    return replaced(lifecycle, "commit_result", committed)
-
-
-def _shutdown_is_final() -> Any:
-    honest = lifecycle.commit_result
-
-    def commit(run: Any, result: Any, *args: Any, **kwargs: Any) -> Any:
-        if result.failure_class is FailureClass.SHUTDOWN and run.status is RunStatus.RUNNING:
-            return lifecycle._failed(run, FailureClass.SHUTDOWN, result.message, now=kwargs["now"], by="worker")
-        return honest(run, result, *args, **kwargs)
-
-    return replaced(lifecycle, "commit_result", commit)
-
-
 def _stop_without_cause() -> Any:
     async def stop(effects: Any, stop: Any, *_: Any) -> bool:
         await effects._tasks.stop(stop.run.cluster or "", stop.run.external_id or "", reason=stop.reason)
@@ -133,52 +107,11 @@ def _stop_without_cause() -> Any:
     return replaced(ReconcilingEffects, "_stop", stop)
 
 
-def _orphan_without_cause() -> Any:
-    async def recorded(*_: Any) -> bool:
-        return True
-
-    return replaced(OrphanEffects, "_record_timeout", recorded)
-
-
-def _one_scan() -> Any:
-    def judged(suspect: Any, limits: Any, now: Any) -> Any:
-        return replace(criteria_judge(suspect, limits, now), confirm=False)
-
-    criteria_judge = criteria.judge
-    return replaced(criteria, "judge", judged)
-
-
-def _no_grace() -> Any:
-    honest = criteria.judge
-
-    def judged(suspect: Any, limits: Any, now: Any) -> Any:
-        return honest(suspect, replace(limits, grace_s=0.0), now)
-
-    return replaced(criteria, "judge", judged)
-
-
-def _blind_reads() -> Any:
-    async def load_runs(*_: Any) -> dict[str, Any]:
-        return {}
-
-    return replaced(OrphanEffects, "_load_runs", load_runs)
-
-
 def _user_pays() -> Any:
     def budget(run: Any, failure_class: Any, policy: Any) -> Budget:
         return Budget.USER if run.attempt < run.max_attempts + 3 else Budget.NONE
 
     return replaced(failures, "next_budget", budget)
-
-
-def _relaunch_lost() -> Any:
-    honest = outcomes._lost
-
-    def lost(seen: Any) -> Any:
-        return replace(honest(seen), failure_class=FailureClass.INFRASTRUCTURE)
-
-    rules = tuple((name, lost if name == "missing_lost" else rule) for name, rule in outcomes.MISSING_RULES)
-    return replaced(outcomes, "MISSING_RULES", rules)
 
 
 def _op_id_each_try() -> Any:
@@ -271,40 +204,6 @@ def _no_limiter() -> Any:
     return replaced(Limiter, "acquire", acquire)
 
 
-def _cancel_ignored_by_s3() -> Any:
-    def result(sighting: Any) -> Any:
-        return sighting.run.committed_result or sighting.stored_result
-
-    return replaced(outcomes.Sighting, "result", property(result))
-
-
-def _unread_is_absent() -> Any:
-    honest = ReconcilingEffects._load_results
-
-    async def load(effects: Any, runs: Any, tasks: Any) -> Any:
-        found, _ = await honest(effects, runs, tasks)
-        return found, set()
-
-    return replaced(ReconcilingEffects, "_load_results", load)
-
-
-def _unread_states_are_absent() -> Any:
-    honest = OrphanEffects._load_records
-
-    async def load(effects: Any, keys: Any, problems: Any) -> Any:
-        found = await honest(effects, keys, problems)
-        return {key: record for key, record in found.items() if record is not None}
-
-    return replaced(OrphanEffects, "_load_records", load)
-
-
-def _any_installation() -> Any:
-    def own(task: Any, _: Any) -> Any:
-        return TaskIdentity.parse(task.started_by)
-
-    return replaced(mapping, "_own_identity", own)
-
-
 def _tries_unbounded() -> Any:
     honest = lifecycle._next_try
 
@@ -321,14 +220,6 @@ def _infrastructure_unbounded() -> Any:
         return honest(run, failure_class, replace(policy, max_infra_failures=10**6))
 
     return replaced(failures, "next_budget", budget)
-
-
-def _ended_always() -> Any:
-    return replaced(SeenTask, "has_ended", property(always))
-
-
-def _always_held() -> Any:
-    return replaced(KeptLease, "held", property(always))
 
 
 def _one_organisation() -> Any:
@@ -360,26 +251,6 @@ NO_CAPACITY_AND_NO_ANSWER: dict[str, Any] = {
 }
 """ECS answers that there is no capacity, the answer is lost, and each replay is told the same."""
 
-RESULTS_IN_S3: dict[str, Any] = {
-    "with_events": False,
-    "acts": (),
-    "outages": tuple(
-        outage
-        for begin_s in range(600, 6600, 1200)
-        for outage in (
-            Outage(begin_s, begin_s + 600, calls=("UpdateItem",), daemons=False),
-            Outage(begin_s + 200, begin_s + 900, calls=("GetObject",), workers=False),
-        )
-    ),
-}
-WRONG_REGION: dict[str, Any] = {
-    **CALM,
-    "burst": True,
-    "replicas": 1,
-    "with_events": False,
-    "conducts": ((1.0, conduct.Conduct.SLOW),),
-    "acts": ((1000.0, "amnesia"),),
-}
 
 MUTANTS: tuple[Mutant, ...] = (
     Mutant("deterministic_token", "one task a launch try", _fresh_token),
@@ -395,57 +266,14 @@ MUTANTS: tuple[Mutant, ...] = (
         lambda: replaced(launching, "may_replay", always),
     ),
     Mutant("own_organisation", "a task is tagged for the organisation of its run", _one_organisation),
-    Mutant("result_checks_cancel", "an acknowledged cancel never ends SUCCEEDED", _result_ignores_cancel),
-    Mutant("shutdown_is_a_hint", "ECS says why a worker was told to stop", _shutdown_is_final),
-    Mutant("stopped_only", "a task that runs ends nothing", _ended_always),
-    Mutant("attempt_in_judgement", "another attempt's task says nothing", without_rule("TASK_RULES", "another_task")),
-    Mutant(
-        "refused_is_not_ended",
-        "a worker that never claimed is nobody's failure",
-        without_rule("TASK_RULES", "claim_refused", "died_before_claim"),
-    ),
-    Mutant("result_before_exit", "a result beats the reading of an exit", without_rule("TASK_RULES", "worker_result")),
-    Mutant("spot_before_exit_code", "a Spot reclaim is not the user's failure", without_rule("TASK_RULES", "spot")),
-    Mutant("young_missing", "young MISSING means not yet", without_rule("MISSING_RULES", "missing_young")),
-    Mutant("lost_is_final", "a lost run is never launched again blindly", _relaunch_lost),
     Mutant("budgets_apart", "user and infrastructure failures are counted apart", _user_pays),
     Mutant("cause_before_stop", "why a task is stopped is on record first", _stop_without_cause),
-    Mutant("timeout_before_stop", "that a run was too long is on record first", _orphan_without_cause),
-    Mutant("two_scans", "one look at another system's record is not proof", _one_scan),
-    Mutant("orphan_grace", "a worker that has just ended may leave", _no_grace),
-    Mutant("orphan_reads_records", "no record is not an unread record", _blind_reads),
-    Mutant("orphan_reads_states", "the same for another system's record", _unread_states_are_absent),
-    Mutant(
-        "orphan_cap",
-        "so many orphans are more likely a mistake of ours",
-        policies("ORPHANS", max_stops_per_scan=10**6, max_stop_share=2.0),
-        {"acts": STRANGERS, "with_earlier_version": False},
-    ),
-    Mutant("orphan_installation", "the tasks of another installation are not ours", _any_installation),
     Mutant("op_id", "a writer knows its own write again", _op_id_each_try),
     Mutant("terminal_guard", "what is over does not change", _terminal_forgotten),
     Mutant("cancel_is_not_sent", "RunTask is never replayed for a cancelled run", _cancel_replays),
     Mutant("intent_before_effect", "what is about to be done is on record first", _effect_first),
     Mutant("event_deleted_last", "a message is deleted once its write is durable", _event_deleted_first, EVENTS_ONLY),
     Mutant("limiter", "calls stay within the account's buckets", _no_limiter, {**BURST, "runs": 150}),
-    Mutant(
-        "cancel_beats_s3",
-        "a cancel beats a result that only lies in S3",
-        _cancel_ignored_by_s3,
-        {**RESULTS_IN_S3, "cancels": 1.0},
-    ),
-    Mutant("s3_unread_is_undecided", "an unreadable result is not an absent one", _unread_is_absent, RESULTS_IN_S3),
-    Mutant(
-        "two_observations",
-        "one answer without the task is not proof",
-        lambda: replaced(outcomes, "MISSING_OBSERVATIONS_MIN", 1),
-    ),
-    Mutant(
-        "missing_share",
-        "a pass that misses everything looks in the wrong place",
-        policies("RECONCILING", max_missing_share=2.0),
-        WRONG_REGION,
-    ),
     Mutant(
         "not_found_grace",
         "a task that ECS does not show yet may still come",
@@ -465,28 +293,9 @@ MUTANTS: tuple[Mutant, ...] = (
         "a new attempt begins without the old one's task",
         lambda: replaced(lifecycle, "_FORGET_ATTEMPT", {}),
     ),
-    Mutant(
-        "lease_check", "only the holder of a loop's lease works", _always_held, {"with_leases": True, "replicas": 2}
-    ),
-    *(
-        Mutant(f"rule_{name}", "what ECS says is read as what it means", without_rule("TASK_RULES", name))
-        for name in ("our_cause", "never_started", "out_of_memory", "no_result", "exit_code")
-    ),
-    Mutant(
-        "rule_missing_result",
-        "what the worker has left beats that ECS has forgotten it",
-        without_rule("MISSING_RULES", "missing_result"),
-        {**RESULTS_IN_S3, "with_long_outage": True, "cancels": 0.0},
-    ),
-    Mutant(
-        "rule_missing_cancelled",
-        "a cancelled run whose task is gone is cancelled, not lost",
-        without_rule("MISSING_RULES", "missing_cancelled"),
-        {"with_long_outage": True, "cancels": 1.0},
-    ),
-    Mutant("orphan_too_young", "a young task's record may not be written yet", without_criterion(criteria._too_young)),
-    Mutant("orphan_runtime", "what runs too long is stopped", without_criterion(criteria._runtime)),
     *CAUSE_MUTANTS,
+    *JUDGING_MUTANTS,
+    *LEASE_MUTANTS,
     *ORPHAN_MUTANTS,
     *RETRY_MUTANTS,
 )

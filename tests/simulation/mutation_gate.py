@@ -7,21 +7,40 @@ from dataclasses import dataclass
 from tests.simulation import world
 from tests.simulation.arguments import INTERRUPTED, count
 from tests.simulation.mutants import MUTANTS
+from tests.simulation.noticing import of_mutant, of_violation
 from tests.simulation.parallel import spread
 from tests.simulation.removing import Mutant
 from tests.simulation.replay import Breakdown
 from tests.simulation.scenario import Report
 from tests.simulation.violation import Violation
 
+SEEDS_AFTER_ANOTHER = 20
+"""A mutant that was noticed by another invariant has so many seeds more to be noticed by its own."""
+
 
 class Broken(Exception):
     """A mutant that no longer fits the code it mutates."""
 
 
-def first_seed_that_notices(mutant: Mutant, seeds: range) -> tuple[int, str] | None:
-    """(seed, what was violated) of the first seed that fails under the mutant; None: it survives them all. Raises `Broken`."""
+@dataclass(frozen=True, slots=True)
+class Noticed:
+    """The seed that has noticed a mutant, and what was violated. `rightly`: by an invariant that must notice it."""
+
+    seed: int
+    violation: str
+    rightly: bool
+
+
+def first_seed_that_notices(mutant: Mutant, seeds: range) -> Noticed | None:
+    """The first seed that fails under the mutant by an invariant that must notice it, else by any. Raises `Broken`.
+
+    None: it survives them all.
+    """
+    wrongly: Noticed | None = None
     with mutant.apply():
         for seed in seeds:
+            if wrongly is not None and seed > wrongly.seed + SEEDS_AFTER_ANOTHER:
+                break
             try:
                 played(mutant, seed)
             except Violation as violation:
@@ -30,8 +49,11 @@ def first_seed_that_notices(mutant: Mutant, seeds: range) -> tuple[int, str] | N
                     raise Broken(
                         f"{mutant.name} breaks the program instead of taking a safeguard away: {first}"
                     ) from None
-                return seed, first
-    return None
+                noticed = Noticed(seed, first, of_violation(first) in of_mutant(mutant.name))
+                if noticed.rightly:
+                    return noticed
+                wrongly = wrongly or noticed
+    return wrongly
 
 
 def played(mutant: Mutant, seed: int) -> Report:
@@ -47,11 +69,11 @@ class Trial:
     name: str
     seeds: int
 
-    def run(self) -> tuple[str, tuple[int, str] | None, str | None]:
+    def run(self) -> tuple[str, Noticed | None, str | None]:
         """The name, what has noticed the mutant, and what is wrong with the same scenario without it (None: nothing)."""
         mutant = next(each for each in MUTANTS if each.name == self.name)
         noticed = first_seed_that_notices(mutant, range(self.seeds))
-        return self.name, noticed, _unfounded(mutant, noticed[0]) if noticed and mutant.options else None
+        return self.name, noticed, _unfounded(mutant, noticed.seed) if noticed and mutant.options else None
 
 
 def _unfounded(mutant: Mutant, seed: int) -> str | None:
@@ -76,8 +98,15 @@ def replayed(mutant: Mutant, seed: int) -> int:
     return 0
 
 
+def _told(name: str, noticed: Noticed | None) -> str:
+    if noticed is None:
+        return "SURVIVES"
+    must = "" if noticed.rightly else f"ONLY BY ANOTHER than {', '.join(sorted(of_mutant(name)))}: "
+    return f"seed {noticed.seed:>3}: {must}{noticed.violation}"
+
+
 def main() -> int:
-    """Exit 1 if a mutant survives."""
+    """Exit 1 if a mutant survives, or is noticed only by an invariant that is none of its own."""
     parser = argparse.ArgumentParser(prog="python -m tests.simulation.mutation_gate", description=__doc__)
     parser.add_argument(
         "--seeds", type=count, default=80, help="how many seeds each mutant must survive to be a survivor"
@@ -97,12 +126,12 @@ def main() -> int:
     unfounded: list[str] = []
     try:
         for name, noticed, problem in spread(Trial.run, trials, options.jobs):
-            if noticed is None:
+            if noticed is None or not noticed.rightly:
                 survivors.append(name)
             if problem is not None:
                 unfounded.append(name)
                 print(f"{name}: fails without the mutant too\n{problem}")
-            where = f"seed {noticed[0]:>3}: {noticed[1]}" if noticed else "SURVIVES"
+            where = _told(name, noticed)
             print(f"{name:<24} {where[:150]}", flush=True)
     except KeyboardInterrupt:
         print("interrupted; the mutants that are not listed were not tried to the end")

@@ -90,7 +90,7 @@ class Network:
         now_s, eventual = self.loop.time(), aged is not None
         cell = self.plan.befalls(row, host.name, number, index, now_s, eventual=eventual, writes=writes)
         await self._crash_if(host, index, cell, Phase.BEFORE)
-        await self._leg(host, number, "out")
+        await self._leg(host, number, "out", name)
         answer: T | None = None
         error: DagyError | None = None
         if cell.fate is Fate.APPLIED_LATE:
@@ -110,7 +110,7 @@ class Network:
         if cell.fate in TIMEOUTS:
             await self._silence(cell)
         else:
-            await self._leg(host, number, "back")
+            await self._leg(host, number, "back", name)
         await self._crash_if(host, index, cell, Phase.DELIVERED)
         self.plan.note(cell)
         if (injected := _injected(name, cell.fate)) is not None:
@@ -140,8 +140,9 @@ class Network:
             self.plan.note(replace(cell, phase=None))
             raise
 
-    async def _leg(self, host: Host, number: int, leg: str) -> None:
-        await asyncio.sleep(self.plan.latency_s(host.name, number, leg))  # noqa: TID251 - on the simulation's own loop
+    async def _leg(self, host: Host, number: int, leg: str, name: str) -> None:
+        more_s = sum(slow.more_s(name, leg, self.loop.time()) for slow in self.plan.slow)
+        await asyncio.sleep(more_s + self.plan.latency_s(host.name, number, leg))  # noqa: TID251 - on the simulation's own loop
 
     async def _crash_if(self, host: Host, index: int, cell: Cell, phase: Phase) -> None:
         self.moments.add((index, phase))

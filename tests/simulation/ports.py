@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
@@ -30,12 +30,17 @@ LIST_PAGE = 10
 
 @dataclass(eq=False)
 class SimRuns:
-    """`ports.Runs`. `on_access` is told of every run that is read or written by its id."""
+    """`ports.Runs`. `on_access` is told of every run that is read or written by its id, `on_effect` of what a write is for.
+
+    Of the first try of a write only: its caller does not ask again whether it may go on.
+    """
 
     net: Network
     host: Host
     table: RunsTable
     on_access: Callable[[str], None] = lambda _: None
+    on_effect: Callable[[str], None] = lambda _: None
+    tried: set[str] = field(default_factory=set)
 
     async def get(self, run_id: str) -> Run | None:
         self.on_access(run_id)
@@ -56,6 +61,9 @@ class SimRuns:
     async def change(self, change: RunChange, op_id: str) -> Run:
         self.on_access(change.run_id)
         name = f"UpdateItem {of_change(change)}"
+        if op_id not in self.tried:
+            self.tried.add(op_id)
+            self.on_effect(name)
         return await self.net.call(self.host, name, lambda: self.table.change(change, op_id))
 
     async def active(
@@ -111,7 +119,7 @@ class SimEcsClient:
         return answer if form is None else form.of(answer)
 
     async def list_tasks(self, **request: Any) -> dict[str, Any]:
-        return await self._call("ListTasks", {"maxResults": LIST_PAGE, **request})
+        return await self._call("ListTasks", {**request, "maxResults": LIST_PAGE})
 
     async def stop_task(self, **request: Any) -> dict[str, Any]:
         return await self._call("StopTask", request)
@@ -182,17 +190,21 @@ class SimLeases:
 
 @dataclass(eq=False)
 class SimEvents:
-    """`ports.TaskEvents`. A long poll that finds nothing answers after `wait_s`."""
+    """`ports.TaskEvents`. A long poll that finds nothing answers after `wait_s`. `on_end` is told of tasks that have ended."""
 
     net: Network
     host: Host
     queue: EventQueue
     clock: SimClock
+    on_end: Callable[[str], None]
 
     async def receive(self, *, wait_s: float) -> Sequence[ReceivedEvent]:
         received = await self.net.call(self.host, "ReceiveMessage", self.queue.receive)
         if not received:
             await self.clock.sleep(wait_s)
+        for event in received:
+            if event.task is not None and event.task.has_ended:
+                self.on_end(event.task.arn)
         return received
 
     async def delete(self, receipts: Sequence[str]) -> None:

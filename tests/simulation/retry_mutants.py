@@ -1,4 +1,4 @@
-"""What is tried again, when, where, with what and how often; and the leases' times: each safeguard taken away."""
+"""What is tried again, when, where, with what and how often: each safeguard taken away."""
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -9,13 +9,12 @@ from dagy_control.launching import breaker, request
 from dagy_control.launching import decide as launching
 from dagy_control.launching.breaker import Breaker, BreakerPolicy, Claims
 from dagy_control.launching.effects import LaunchingEffects
-from dagy_control.model import failures, hashing, leases, lifecycle
+from dagy_control.model import failures, hashing, lifecycle
 from dagy_control.model.runs import FailureClass, RunStatus
 from dagy_control.reconciling import decide as reconciling
 from tests.simulation.conduct import Conduct
 from tests.simulation.faults import Fate, Outage
 from tests.simulation.removing import CALM, Mutant, always, policies, replaced
-from tests.simulation.scenario import DRIFTING
 
 
 def _unrenewed() -> Any:
@@ -170,16 +169,6 @@ PERMISSION_LOST: dict[str, Any] = {
 }
 """For 25 minutes; three refusals open the breaker. All are launched soon after: at one a tick it would take half an hour longer."""
 
-CLOCKS_DRIFT: dict[str, Any] = {
-    **CALM,
-    "with_earlier_version": False,
-    "with_leases": True,
-    "replicas": 2,
-    "clock_rates": DRIFTING,
-    "outages": tuple(Outage(at_s, at_s + 300.0, calls=("PutItem lease renew",)) for at_s in range(300, 7000, 600)),
-}
-"""One clock is nearly 1.5 times as fast as the other, and now and then no lease can be renewed."""
-
 TASKS_GO_ON: dict[str, Any] = {
     **CALM,
     "with_earlier_version": False,
@@ -252,11 +241,5 @@ RETRY_MUTANTS: tuple[Mutant, ...] = (
         "an expired token's task is looked for before the next try",
         _never_looks,
         NO_ANSWER_FOR_AN_HOUR,
-    ),
-    Mutant(
-        "lease_two_thirds",
-        "a holder stops acting before any other's clock may have run its lease out",
-        lambda: replaced(leases, "ACT_PART", 1.0),
-        CLOCKS_DRIFT,
     ),
 )

@@ -12,12 +12,12 @@ from dagy_control.model.failures import RetryPolicy
 from dagy_control.model.hashing import hashed_fraction
 from dagy_control.model.resources import TaskSize
 from dagy_control.model.runs import Run, RunStatus, Transition
-from dagy_control.orphans.criteria import Criteria, StateTable
+from dagy_control.orphans.criteria import Criteria, RuntimeLimit, StateTable
 from dagy_control.orphans.decide import OrphanPolicy
 from dagy_control.reconciling.decide import ReconcilePolicy
 from tests.simulation.causes import Limits
 from tests.simulation.conduct import CONDUCTS, Conduct, Conducts
-from tests.simulation.faults import Cell, Fate, FaultPlan, Outage, Phase, Weather
+from tests.simulation.faults import Cell, Fate, FaultPlan, Outage, Phase, Slow, Weather
 from tests.simulation.matrix import AIMS, aim_first_at, aims
 from tests.simulation.network import SimClock
 
@@ -25,6 +25,8 @@ CLUSTER = "dagy-sim"
 CONTAINER = "dagy-worker"
 INSTALLATION = "dagy"
 HOUR_S = 3600.0
+NEVER_HOURS = 1000.0
+FLOW = "flow"
 
 TARGET = LaunchTarget(
     installation=INSTALLATION,
@@ -72,12 +74,14 @@ DRIFTING = (0.82, 1.2, 1.0)
 """Rates of the replicas' clocks: as far apart as leases allow for (one 1.5 times as fast as another)."""
 
 MAX_STOPS_PER_SCAN = 25
+MAX_STOP_SHARE = 0.5
 ORPHANS = OrphanPolicy(
     cluster=CLUSTER,
     environment="simulation",
     criteria=Criteria(installation=INSTALLATION, state_tables=(TRAINING,)),
     dry_run=False,
     max_stops_per_scan=MAX_STOPS_PER_SCAN,
+    max_stop_share=MAX_STOP_SHARE,
     min_running_for_share=MAX_STOPS_PER_SCAN,
 )
 """Where ten tasks run that have all hung after an outage (seed 445), the scanner refuses to stop so large a share, alerts, and waits
@@ -89,6 +93,9 @@ OUTAGE_S = 4200.0
 
 SKEW_S = 10.0
 """Two daemons' wall clocks differ by less."""
+
+FAR_APART_S = 240.0
+"""As far apart as clocks may be: less than the smallest grace, five minutes, by which one daemon judges what another has written."""
 
 LEASE_S = 120.0
 INTERVALS_S = {"launching": 30.0, "reconciling": 90.0, "events": 20.0, "orphans": 600.0}
@@ -109,6 +116,9 @@ class Scenario:
     `max_runtime_hours`: what the orphan scanner takes for too long. `orphans_gone_from_s`: from when on no orphan may live for
     longer than `ORPHAN_LIFE_S`; from the calm on unless said. `clock_rates`: how fast the clocks of the replicas run.
     `slow_share`: of the legs of calls, those that take seconds. Many calls that were let go in time then arrive together.
+    `endless`: tasks of ours and of the other system never end by themselves, and only our runs have a limit of runtime.
+    `strangers`: how many tasks another control plane starts that was given our name. `min_running_for_share`: the scanner's.
+    `skew_s`: by so much the wall clocks of two daemons differ at most. `slow`: calls that take long.
     `at_most`: how many runs, at the end, may have this status or failure class. `hunted`: cells to aim at before all others.
     """
 
@@ -141,22 +151,38 @@ class Scenario:
     at_most: tuple[tuple[str, int], ...] = ()
     strange_s: float = 2000.0
     outages: tuple[Outage, ...] = ()
+    slow: tuple[Slow, ...] = ()
+    endless: bool = False
+    strangers: int = 40
+    min_running_for_share: int = MAX_STOPS_PER_SCAN
+    skew_s: float = SKEW_S
     plan: FaultPlan | None = None
     replay: str = ""
 
     def orphan_policy(self) -> OrphanPolicy:
         """The scanner's policy, with this scenario's limit of a task's runtime."""
-        return replace(ORPHANS, criteria=replace(ORPHANS.criteria, max_runtime_hours=self.max_runtime_hours))
+        criteria = replace(ORPHANS.criteria, max_runtime_hours=self.max_runtime_hours)
+        if self.endless:
+            ours = RuntimeLimit(hours=self.max_runtime_hours, flow=FLOW)
+            criteria = replace(criteria, max_runtime_hours=NEVER_HOURS, runtime_limits=(ours,))
+        return replace(ORPHANS, criteria=criteria, min_running_for_share=self.min_running_for_share)
+
+    @property
+    def records_within_s(self) -> float:
+        """In what time another system may write down its task: two graces of the scanner, less what a clock is ahead."""
+        return 2 * ORPHANS.criteria.grace_s - (self.skew_s - SKEW_S)
 
     def limits(self) -> Limits:
         """What the daemons' policies allow in this scenario."""
         return Limits(
             installation=INSTALLATION,
             max_stops=MAX_STOPS_PER_SCAN,
+            max_stop_share=MAX_STOP_SHARE,
+            min_running_for_share=self.min_running_for_share,
             max_runtime_s=self.max_runtime_hours * HOUR_S,
             start_timeout_s=START_TIMEOUT_S,
             result_linger_s=RESULT_LINGER_S,
-            clocks_differ_s=SKEW_S,
+            clocks_differ_s=self.skew_s,
         )
 
     def fault_plan(self) -> FaultPlan:
@@ -166,6 +192,7 @@ class Scenario:
         plan = FaultPlan(seed=self.seed, rate=self.fault_rate, calm_from_s=self.calm_from_s, slow_share=self.slow_share)
         if self.fault_rate > 0:
             plan.weather = tuple(Weather)[int(plan.draw("weather") * len(Weather))]
+        plan.slow = self.slow
         plan.outages = (*self.outages, *(self._outages(plan) if self.chaos else ()))
         if self.aims > 0:
             plan.aims = aims(plan, count=self.aims, with_events=self.with_events, with_leases=self.with_leases)
@@ -187,6 +214,9 @@ class Scenario:
             yield Outage(begin_s + 90, begin_s + OUTAGE_S, workers=False)
 
 
+SLOW_LISTING: tuple[tuple[str, ...], float, float] = (("ListTasks",), 25.0, 25.0)
+"""Longer than a scan listens; it stops nothing then."""
+
 STRANGERS = ((1000.0, "strangers"),)
 HAND_OVERS = (
     *((at_s, "drain_holder") for at_s in (500.0, 1300.0, 2100.0, 2900.0, 3700.0, 4500.0, 5700.0, 6400.0, 7000.0)),
@@ -202,7 +232,8 @@ def mixed(seed: int) -> Scenario:
     def is_so(trait: str, share: float) -> bool:
         return hashed_fraction(seed, trait) < share
 
-    with_leases = is_so("leases", 0.3)
+    with_leases, with_earlier_version = is_so("leases", 0.3), is_so("earlier version", 0.2)
+    slow_from_s = 5000 * hashed_fraction(seed, "slow listings from")
     return Scenario(
         seed=seed,
         replicas=1 + seed % 3,
@@ -211,8 +242,11 @@ def mixed(seed: int) -> Scenario:
         with_leases=with_leases,
         clock_rates=DRIFTING if with_leases else (1.0,),
         shuffled=is_so("shuffled", 0.5),
-        with_earlier_version=is_so("earlier version", 0.2),
+        with_earlier_version=with_earlier_version,
         with_long_outage=is_so("long outage", 0.2),
+        endless=not with_earlier_version and is_so("endless", 0.5),
+        skew_s=FAR_APART_S if is_so("clocks far apart", 0.25) else SKEW_S,
+        slow=(Slow(slow_from_s, slow_from_s + 1500, *SLOW_LISTING),) if is_so("slow listings", 0.1) else (),
         acts=(*(STRANGERS if is_so("strangers", 0.12) else ()), *(HAND_OVERS if with_leases else ())),
         replay=f"python -m tests.simulation --seed {seed} --trace",
     )
@@ -245,7 +279,7 @@ def a_run(number: int, plan: FaultPlan, clock: SimClock) -> Run:
     return Run(
         run_id=run_id,
         org_id=("acme", "globex")[int(plan.draw("org", number) * 2)],
-        flow_name="flow",
+        flow_name=FLOW,
         flow_version="1",
         executor="ecs",
         status=RunStatus.QUEUED,

@@ -65,7 +65,7 @@ def test_a_violation_of_a_mutant_prints_the_command_that_plays_the_mutant_again(
     mutant = next(each for each in MUTANTS if each.name == "breaker_opens")
     noticed = first_seed_that_notices(mutant, range(8))
     assert noticed is not None
-    seed, first = noticed
+    seed, first = noticed.seed, noticed.violation
     again = run(f"python -m tests.simulation.mutation_gate --only {mutant.name} --seed {seed}")
     assert again.returncode == 1
     assert f"\n{first}\nseed {seed}; the last events:\n" in again.stdout

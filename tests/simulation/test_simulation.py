@@ -18,6 +18,7 @@ from tests.simulation.crash_points import SCENES, Shot, single
 from tests.simulation.faults import Phase
 from tests.simulation.mutants import MUTANTS
 from tests.simulation.mutation_gate import first_seed_that_notices
+from tests.simulation.noticing import EXPECTED, LIVENESS, NOTICES, of_violation
 from tests.simulation.removing import BURST
 from tests.simulation.scenario import STRANGERS, Report, Scenario, mixed
 from tests.simulation.world import play
@@ -181,4 +182,14 @@ def test_a_scene_is_about_what_its_name_says(scene: str) -> None:
 @pytest.mark.parametrize("name", QUICK_MUTANTS)
 def test_a_safeguard_that_is_taken_away_is_missed(name: str) -> None:
     mutant = next(each for each in MUTANTS if each.name == name)
-    assert first_seed_that_notices(mutant, range(QUICK_MUTANTS[name])) is not None
+    noticed = first_seed_that_notices(mutant, range(QUICK_MUTANTS[name]))
+    assert noticed is not None
+    assert noticed.rightly, noticed.violation
+
+
+def test_each_mutant_names_the_invariants_that_must_notice_it() -> None:
+    named = {name for names in NOTICES.values() for name in names}
+    assert named == {mutant.name for mutant in MUTANTS}
+    assert of_violation("invariant 13: a host goes on") == "13"
+    assert of_violation("liveness: after 12600 s there are runs") == LIVENESS
+    assert of_violation("expected: at most 0 runs are FAILED, not 1") == EXPECTED

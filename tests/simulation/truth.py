@@ -111,6 +111,10 @@ class Truth:
         """Whether the task is the current one of its model, in the other system's own eyes."""
         return arn in self._world.trainer.current.values()
 
+    def containers_alive(self) -> int:
+        """How many containers run."""
+        return sum(map(self.container_alive, self._world.model.tasks))
+
     def strangers_found(self, arn: str, older_than_s: float) -> int:
         """How many tasks of another control plane that has our name are suspected since so long; 0 if this is none of them."""
         strangers, suspicions = self._world.strangers, self._world.stores.suspicions

@@ -17,11 +17,13 @@ from dagy_control.worker.result import commit
 from tests.simulation.conduct import GREEDY_MIB, LATE_S, Conduct
 from tests.simulation.faults import Weather
 from tests.simulation.ports import SimRuns, SimStores
+from tests.simulation.scenario import INSTALLATION
 from tests.simulation.sim_loop import Host
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
+FOR_EVER_S = 1_000_000.0
 OUT_OF_MEMORY = "OutOfMemoryError: Container killed due to memory usage"
 
 
@@ -102,8 +104,17 @@ class SimAgent:
 
     async def _strange(self, container: _Container, arn: str) -> None:
         """A task of somebody else: works for a while, and obeys SIGTERM."""
-        await self._until_terminated(container, self._world.scenario.strange_s)
+        await self._until_terminated(container, self._idle_s(arn))
         self._exit(arn, container, 0)
+
+    def _idle_s(self, arn: str) -> float:
+        """How long a task goes on of which no work of a run is to be expected."""
+        world = self._world
+        of = world.truth.identity_of(arn)
+        known = arn in world.trainer.made or (of is not None and of.installation == INSTALLATION)
+        return (
+            FOR_EVER_S if world.scenario.endless and known and arn not in world.strangers else world.scenario.strange_s
+        )
 
     async def _run(self, effect: StartContainer, container: _Container) -> tuple[int, str]:
         """One worker's life: its exit code and, when the platform has one, the reason."""
@@ -113,7 +124,7 @@ class SimAgent:
         slow_s = 4000 * plan.draw("slow boot", arn) if slowly else LATE_S * (container.conduct is Conduct.LATE)
         await self.clock.sleep(1 + 10 * plan.draw("boot", arn) + slow_s)
         if container.conduct is Conduct.STUCK:
-            await self._until_terminated(container, self._world.scenario.strange_s)
+            await self._until_terminated(container, self._idle_s(arn))
             return 143, ""
         runs = SimRuns(self.net, host, self._world.table, on_access=lambda run_id: self._accessed(arn, run_id))
         numbers = iter(range(1_000_000))

@@ -147,11 +147,16 @@ class World:
         self._calls_when_quiet = self.net.calls
         self.invariants.at_the_end(self.table.records, self.scenario.runs)
         self._check_ends()
-        before = (self.table.writes, self.stores.writes, len(self.model.tasks))
+        before = self._at_rest()
         await asyncio.sleep(self.scenario.rest_s)  # noqa: TID251 - on the simulation's own loop
         self._raise_violation()
-        if (self.table.writes, self.stores.writes, len(self.model.tasks)) != before:
-            raise Violation("liveness: something is written or launched at rest")
+        if (now := self._at_rest()) != before:
+            raise Violation(f"liveness: something is written, launched or handed over at rest: {before}, then {now}")
+
+    def _at_rest(self) -> tuple[object, ...]:
+        """What does not change at rest: the writes of runs and all else, the tasks, and who holds the leases."""
+        held = [(name, lease.holder, lease.epoch) for name, lease in sorted(self.fleet.leases.items())]
+        return self.table.writes, self.stores.writes, len(self.model.tasks), held
 
     def _check_ends(self) -> None:
         """What the scenario expects of the ends of its runs."""
@@ -287,8 +292,6 @@ class World:
         if not calm and fraction < 0.05:
             self.plan.injected["event lost"] += 1
             return
-        if task.has_ended:
-            self.truth.told_of(task.arn)
         delay_s = 0.1 if calm else 30 * fraction**6
         if not calm and self.plan.draw("much later", self.queue.sent) < 0.02:
             delay_s = (self.scenario.calm_from_s - self.loop.time()) * fraction
