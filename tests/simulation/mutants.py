@@ -34,7 +34,7 @@ from tests.simulation.removing import (
     policies,
     replaced,
 )
-from tests.simulation.retry_mutants import LATE_ANSWER, NO_CAPACITY, RETRY_MUTANTS
+from tests.simulation.retry_mutants import LATE_ANSWER, NO_CAPACITY, RETRY_MUTANTS, TOKENS_EXPIRE
 from tests.simulation.servers import RunsTable
 
 
@@ -238,6 +238,7 @@ EVENTS_ONLY: dict[str, Any] = {
     "with_events": True,
     "acts": (),
     "cancels": 0.0,
+    "slow": (),
 }
 NO_CAPACITY_AND_NO_ANSWER: dict[str, Any] = {
     **CALM,
@@ -264,6 +265,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "replay_only_young",
         "an expired token is never sent again",
         lambda: replaced(launching, "may_replay", always),
+        TOKENS_EXPIRE,
     ),
     Mutant("own_organisation", "a task is tagged for the organisation of its run", _one_organisation),
     Mutant("budgets_apart", "user and infrastructure failures are counted apart", _user_pays),

@@ -7,7 +7,10 @@ EXPECTED = "expected"
 """What the mutant's own scenario expects of the ends of its runs."""
 
 NOTICES: Mapping[str, tuple[str, ...]] = {
-    "1": ("claim_checks_attempt", "claim_checks_arn", "claim_checks_cancel", "claim_checks_status"),
+    "1": (
+        *("claim_checks_attempt", "claim_checks_arn", "claim_checks_cancel", "claim_checks_status"),
+        "attempt_in_judgement",
+    ),
     "2": (*("deterministic_token", "replay_only_young", "not_found_grace", "send_time_renewed", "looks_first"),),
     "3": (
         *("cause_before_stop", "timeout_before_stop", "two_scans", "orphan_grace", "orphan_reads_records"),

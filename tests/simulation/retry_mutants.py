@@ -187,6 +187,14 @@ NO_ANSWER_FOR_AN_HOUR: dict[str, Any] = {
 }
 """All tokens expire before anybody knows of the tasks."""
 
+TOKENS_EXPIRE: dict[str, Any] = {
+    **TASKS_GO_ON,
+    "burst": True,
+    "conducts": ((1.0, Conduct.NEVER_START),),
+    "outages": (Outage(0, 60, Fate.TIMEOUT_APPLIED, ("RunTask",)), Outage(60, 4500)),
+}
+"""Tasks that nobody knows of end at once, and ECS forgets their tokens an hour later, before anybody can ask."""
+
 RETRY_MUTANTS: tuple[Mutant, ...] = (
     Mutant("intent_renewed", "a token that is sent again is on record as sent again", _unrenewed),
     Mutant("send_time_renewed", "the wait for a task begins with the last send", _unrenewed_time, LATE_ANSWER),
