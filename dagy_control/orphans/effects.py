@@ -168,9 +168,9 @@ class OrphanEffects:
         return [run.run_id async for page in pages for run in page if lacks_its_task(run, plan.listed, policy, now)]
 
     async def apply(self, plan: ScanPlan, policy: OrphanPolicy, stop: Callable[[], bool]) -> Stops:
-        """Record the suspicions, then stop the orphans. One failure does not halt the others."""
+        """Record the suspicions, then stop the orphans, until `stop` says to begin nothing more. One failure does not halt the others."""
         try:
-            if plan.suspicions:
+            if plan.suspicions and not stop():
                 put = self._suspicions.put_many(plan.suspicions)
                 await within(self._clock, policy.scan_timeout_s, put, name="recording suspicions")
         except (

@@ -28,7 +28,12 @@ REPLACED_AFTER_S = 30.0
 """ECS's default stopTimeout: SIGKILL comes so long after SIGTERM."""
 
 ASKED_BEFORE = frozenset(
-    {"launching: UpdateItem claim", "launching: UpdateItem renewal", "reconciling: UpdateItem stop cause"}
+    {
+        "launching: UpdateItem claim",
+        "launching: UpdateItem renewal",
+        "reconciling: UpdateItem stop cause",
+        "orphans: BatchWriteItem orphans",
+    }
 )
 """The effects with which the work on a run begins. What comes after is finished, whoever holds the lease by then."""
 
@@ -174,7 +179,7 @@ class Fleet:
         watched = version.package == NOW  # the earlier version asks less often
         on_effect = partial(self._begins_effect, host, drain) if watched else _ignored
         runs = version.port(SimRuns(world.net, host, world.table, on_effect=on_effect))
-        stores = version.port(SimStores(world.net, host, world.stores))
+        stores = version.port(SimStores(world.net, host, world.stores, on_effect))
         client = version.port(
             SimEcsClient(
                 world.net,

@@ -216,11 +216,12 @@ class SimEvents:
 
 @dataclass(eq=False)
 class SimStores:
-    """`ports.Results`, `ports.Suspicions` and `ports.StateTables` in one."""
+    """`ports.Results`, `ports.Suspicions` and `ports.StateTables` in one. `on_effect` is told of what a write is for."""
 
     net: Network
     host: Host
     stores: SmallStores
+    on_effect: Callable[[str], None] = lambda _: None
 
     async def put(self, run_id: str, task_arn: str, result: WorkerResult) -> None:
         key = (run_id, result.attempt, task_arn)
@@ -255,6 +256,7 @@ class SimStores:
             self.stores.writes += 1
             self.stores.suspicions.update((each.task_arn, each) for each in suspicions)
 
+        self.on_effect("BatchWriteItem orphans")
         await self.net.call(self.host, "BatchWriteItem orphans", apply)
 
     async def read(

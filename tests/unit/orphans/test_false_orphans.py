@@ -91,6 +91,15 @@ async def test_airflow_31198_a_replica_that_has_lost_its_lease_meanwhile_stops_n
     assert world.stopped == []
 
 
+async def test_a_replica_that_has_lost_its_lease_meanwhile_records_no_suspicion() -> None:
+    world = World(tasks=[task_of(running())])
+    permit = FakePermit(held=False)
+    await world.clock.run(world.loop.scan(Tick(now=world.clock.now(), drain=Drain(), permit=permit)))
+    assert world.suspicions.records == {}
+    await world.scan()
+    assert list(world.suspicions.records) == [ARN]
+
+
 async def test_airflow_12396_a_sweep_that_comes_after_a_task_has_succeeded_never_makes_a_failure_of_it() -> None:
     """There: the zombie check marks a task failed that has just concluded with success.
 
