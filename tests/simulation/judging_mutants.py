@@ -9,7 +9,7 @@ from dagy_control.model.tasks import SeenTask
 from dagy_control.reconciling.effects import ReconcilingEffects
 from tests.simulation import conduct
 from tests.simulation.faults import Outage
-from tests.simulation.removing import CALM, Mutant, always, policies, replaced, without_rule
+from tests.simulation.removing import CALM, NEVER_STARTED, Mutant, always, policies, replaced, without_rule
 
 
 def _relaunch_lost() -> Any:
@@ -119,7 +119,19 @@ JUDGING_MUTANTS: tuple[Mutant, ...] = (
     ),
     *(
         Mutant(f"rule_{name}", "what ECS says is read as what it means", without_rule("TASK_RULES", name))
-        for name in ("our_cause", "never_started", "out_of_memory", "no_result", "exit_code")
+        for name in ("our_cause", "out_of_memory", "no_result")
+    ),
+    Mutant(
+        "rule_never_started",
+        "what ECS says is read as what it means",
+        without_rule("TASK_RULES", "never_started"),
+        NEVER_STARTED,
+    ),
+    Mutant(
+        "rule_exit_code",
+        "what ECS says is read as what it means",
+        without_rule("TASK_RULES", "exit_code"),
+        {**NEVER_STARTED, "conducts": ((1.0, conduct.Conduct.DIE),)},
     ),
     Mutant(
         "rule_missing_result",

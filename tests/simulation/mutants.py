@@ -28,6 +28,7 @@ from tests.simulation.orphan_mutants import ORPHAN_MUTANTS
 from tests.simulation.removing import (
     BURST,
     CALM,
+    NEVER_STARTED,
     Mutant,
     always,
     both,
@@ -289,7 +290,12 @@ MUTANTS: tuple[Mutant, ...] = (
         NO_CAPACITY_AND_NO_ANSWER,
     ),
     Mutant("launch_tries_bounded", "launch tries have a bound of their own", _tries_unbounded, NO_CAPACITY),
-    Mutant("infra_failures_bounded", "infrastructure failures have a bound of their own", _infrastructure_unbounded),
+    Mutant(
+        "infra_failures_bounded",
+        "infrastructure failures have a bound of their own",
+        _infrastructure_unbounded,
+        NEVER_STARTED,
+    ),
     Mutant(
         "new_attempt_forgets",
         "a new attempt begins without the old one's task",

@@ -78,6 +78,16 @@ def both(*contexts: Any) -> Iterator[None]:
 
 CALM: dict[str, Any] = {"chaos": False, "fault_rate": 0.0, "aims": 0, "acts": (), "cancels": 0.0}
 """Nothing goes wrong but what a scenario orders."""
+NEVER_STARTED: dict[str, Any] = {
+    **CALM,
+    "runs": 4,
+    "burst": True,
+    "conducts": ((1.0, Conduct.NEVER_START),),
+    "with_trainer": False,
+    "with_earlier_version": False,
+}
+"""No image can be pulled."""
+
 BURST: dict[str, Any] = {**CALM, "burst": True, "conducts": ((1.0, Conduct.SUCCEED),), "slow_share": 0.0}
 """All runs are there from the start, and all of them succeed: were a twentieth to hang, they would be half of what runs at last.
 
