@@ -26,7 +26,8 @@ def _be_a_worker() -> None:
 
 def _one(function: Callable[[T], R], item: T) -> R:
     gc.collect()
-    gc.freeze()  # what is left is the program: it is not looked at again
+    if not gc.get_freeze_count():
+        gc.freeze()  # what is there before the first is the program: it is not looked at again
     return function(item)
 
 
