@@ -85,6 +85,15 @@ WRONG_REGION: dict[str, Any] = {
     "acts": ((1000.0, "amnesia"),),
 }
 
+CANCELLED_UNSEEN: dict[str, Any] = {
+    **NEVER_STARTED,
+    "conducts": ((1.0, conduct.Conduct.DIE),),
+    "cancels": 1.0,
+    "with_events": False,
+    "outages": (Outage(0, 5000, calls=("DescribeTasks",)),),
+}
+"""Workers die, their runs are cancelled, and ECS can be asked again only when it has forgotten the tasks."""
+
 JUDGING_MUTANTS: tuple[Mutant, ...] = (
     Mutant("result_checks_cancel", "an acknowledged cancel never ends SUCCEEDED", _result_ignores_cancel),
     Mutant("shutdown_is_a_hint", "ECS says why a worker was told to stop", _shutdown_is_final),
@@ -143,6 +152,6 @@ JUDGING_MUTANTS: tuple[Mutant, ...] = (
         "rule_missing_cancelled",
         "a cancelled run whose task is gone is cancelled, not lost",
         without_rule("MISSING_RULES", "missing_cancelled"),
-        {"with_long_outage": True, "cancels": 1.0},
+        CANCELLED_UNSEEN,
     ),
 )
