@@ -107,7 +107,15 @@ def test_a_reached_cell_that_is_said_not_to_be_fails_the_run_and_is_named(
     monkeypatch.setattr(matrix, "not_applicable", lambda *cell: reason * (cell[1:] == (Fate.TIMEOUT_APPLIED, None)))
     monkeypatch.setattr(command, "spread", lambda function, stories, _: map(function, stories))
     outage = '[{"begin_s": 0, "end_s": 1000, "fate": "timeout_applied", "calls": ["RunTask"]}]'
-    short = ["replicas=1", "runs=2", "chaos=false", "with_trainer=false", "calm_from_s=300", f"outages={outage}"]
+    short = [
+        "replicas=1",
+        "runs=2",
+        "chaos=false",
+        "with_trainer=false",
+        "calm_from_s=300",
+        "acts=[]",
+        f"outages={outage}",
+    ]
     words = ["tests.simulation", "--seed", "3", *(word for each in short for word in ("--set", each))]
     monkeypatch.setattr(sys, "argv", words)
     assert command.main() == 1
