@@ -107,7 +107,12 @@ JUDGING_MUTANTS: tuple[Mutant, ...] = (
     Mutant("result_before_exit", "a result beats the reading of an exit", without_rule("TASK_RULES", "worker_result")),
     Mutant("spot_before_exit_code", "a Spot reclaim is not the user's failure", without_rule("TASK_RULES", "spot")),
     Mutant("young_missing", "young MISSING means not yet", without_rule("MISSING_RULES", "missing_young")),
-    Mutant("lost_is_final", "a lost run is never launched again blindly", _relaunch_lost),
+    Mutant(
+        "lost_is_final",
+        "a lost run is never launched again blindly",
+        _relaunch_lost,
+        {**CANCELLED_UNSEEN, "cancels": 0.0},
+    ),
     Mutant(
         "cancel_beats_s3",
         "a cancel beats a result that only lies in S3",
