@@ -21,6 +21,9 @@ THROTTLED = frozenset(
     {
         "BandwidthLimitExceeded",
         "EC2ThrottledException",
+        "KMS.ThrottlingException",
+        "KMSThrottling",
+        "KmsThrottled",
         "LimitExceeded.Throttling",
         "ProvisionedThroughputExceeded",
         "ProvisionedThroughputExceededException",
@@ -35,7 +38,8 @@ THROTTLED = frozenset(
         "TooManyRequestsException",
     }
 )
-"""Refused for rate, most with HTTP 400; nothing was applied. (botocore's own list, `retries/standard.py`, and S3's SlowDown.)"""
+"""Refused for rate, most with HTTP 400; nothing was applied. (botocore's own list, `retries/standard.py`, S3's SlowDown,
+and what SNS and SQS say of an encrypted topic or queue whose key KMS is asked for too often.)"""
 
 PASSING = frozenset(
     {

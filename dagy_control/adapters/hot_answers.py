@@ -6,6 +6,7 @@ parsing behavior"; aiobotocore asks it for a parser by protocol, `AioEndpoint._d
 and only where the caller has said in which form it wants it. Every other answer, and every error, is parsed by botocore.
 """
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -20,6 +21,8 @@ from dagy_control.adapters.attributes import UNREADABLE, UnreadableRecord
 
 JSON_PROTOCOL = "json"
 """What botocore calls the protocol of DynamoDB, ECS and SQS."""
+QUERY_PROTOCOL = "query"
+"""And that of SNS."""
 
 HTTP_NO_SUCCESS = 300
 
@@ -99,6 +102,8 @@ def without_nulls(value: Any) -> Any:  # noqa: ANN401 - any JSON value
             return value
 
 
+_ROOT = re.compile(rb"\s*(?:<\?xml[^>]*\?>\s*)?<([A-Za-z]+)[\s>/]")
+
 _wanted: ContextVar[AnswerForm | None] = ContextVar("_wanted", default=None)
 
 
@@ -126,6 +131,17 @@ def refuse_no_json(body: bytes) -> None:
     """
     if body and not body.lstrip().startswith(b"{"):
         raise ResponseParserError(f"the answer is not JSON: {body[:80]!r}")
+
+
+def refuse_no_xml_of(operation: str, body: bytes) -> None:
+    """Raises `ResponseParserError` for a body whose root is neither the operation's answer nor an error.
+
+    botocore looks for the result in whatever root there is (`parsers.QueryParser`): a proxy's page would be a KeyError, or a refusal
+    without a code.
+    """
+    root = _ROOT.match(body)
+    if root is None or root[1].decode() not in (f"{operation}Response", "ErrorResponse"):
+        raise ResponseParserError(f"the answer is no answer of {operation}: {body[:80]!r}")
 
 
 class HotAnswerParsers(AioResponseParserFactory):

@@ -13,7 +13,13 @@ from aiobotocore.session import get_session
 from botocore.exceptions import NoRegionError
 
 from dagy_control.adapters.calls import note_request_id
-from dagy_control.adapters.hot_answers import JSON_PROTOCOL, HotAnswerParsers, refuse_no_json
+from dagy_control.adapters.hot_answers import (
+    JSON_PROTOCOL,
+    QUERY_PROTOCOL,
+    HotAnswerParsers,
+    refuse_no_json,
+    refuse_no_xml_of,
+)
 from dagy_control.adapters.lean_client import LeanClient, can_be_lean
 from dagy_control.errors import Permanent
 
@@ -176,9 +182,12 @@ def client_config(policy: ClientPolicy, service: Service) -> AioConfig:
 
 
 def refuse_foreign_body(operation_model: Any, response_dict: dict[str, Any], **_: object) -> None:  # noqa: ANN401 - botocore's, untyped
-    """`refuse_no_json` for the answers that botocore parses itself."""
-    if operation_model.service_model.resolved_protocol == JSON_PROTOCOL:
+    """`refuse_no_json`, and `refuse_no_xml_of` for SNS, for the answers that botocore parses itself."""
+    protocol = operation_model.service_model.resolved_protocol
+    if protocol == JSON_PROTOCOL:
         refuse_no_json(response_dict["body"])
+    elif protocol == QUERY_PROTOCOL:
+        refuse_no_xml_of(operation_model.name, response_dict["body"])
 
 
 def note_answer(http_response: Any, **_: object) -> None:  # noqa: ANN401 - botocore's, untyped

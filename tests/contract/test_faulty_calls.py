@@ -96,15 +96,14 @@ REPEATED_BY_AIOHTTP = frozenset({"GetObject", "PutObject"})
 """GET and PUT. aiohttp repeats an idempotent request once, by itself, when a kept connection closes before the reply begins
 (`ClientSession._request`, `retry_persistent_connection`): of these the caller sees only the second reply's loss."""
 
-UNTOLD = frozenset({"GetObject", "PutObject", "Publish"})
-"""Calls whose answers are no JSON: what is well-formed, and not AWS's, is not told from them. S3's have no form by which it could be."""
-
 DYNAMODB = ("PutItem", "GetItem", "UpdateItem", "DeleteItem", "Query", "Scan", "BatchGetItem", "BatchWriteItem")
 RATE_CODES = {  # what the API references of the services name besides
     "ProvisionedThroughputExceededException": DYNAMODB,
     "RequestLimitExceeded": DYNAMODB,
     "RequestThrottled": ("ReceiveMessage", "DeleteMessageBatch", "SendMessage", "GetQueueAttributes"),
     "Throttling": ("Publish",),
+    "KMSThrottling": ("Publish",),
+    "KmsThrottled": ("ReceiveMessage", "SendMessage"),
     "SlowDown": ("GetObject", "PutObject"),
 }
 ONE_EACH = {row.operation: call for call, row in reversed(list(CALLS.items()))}
@@ -122,7 +121,7 @@ def faults_worth_meeting(call: str) -> Iterator[Ordered]:
     if ONE_EACH[row.operation] == call:
         yield Ordered(FaultKind.REPLY_BROKEN)
         yield Ordered(FaultKind.GATEWAY_PAGE)
-        if row.operation not in UNTOLD:
+        if row.operation not in REPEATED_BY_AIOHTTP:  # S3's answers have no form by which to tell
             yield Ordered(FaultKind.FIREWALL_PAGE)
             yield Ordered(FaultKind.PORTAL_PAGE)
 
