@@ -60,10 +60,8 @@ class ApiCallMetrics(Collector):
         )
         throttled: Counter[str] = Counter()
         told = dict(self._calls)
-        for service, operation in list(
-            self._durations
-        ):  # what is called can be throttled: of a late series no increase is seen
-            told.setdefault((service, operation, self.THROTTLED), 0)
+        for of in list(self._durations):  # what is called can be throttled: of a late series no increase is seen
+            told.setdefault((*of, self.THROTTLED), 0)
         for kind, count in told.items():
             calls.add_metric(kind, count)
             _, operation, outcome = kind

@@ -151,7 +151,7 @@ async def our_memory(url: str) -> dict[str, float]:
         calls_before = calls_of(aws)
         async with stalls() as worst:
             await aws.reconciling(RUNS).reconcile(aws.tick())
-        calls = Counter(calls_of(aws))
+        calls = calls_of(aws)
         calls.subtract(calls_before)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     return {"growth_mb": (peak - before) / MB, "before_mb": before / MB, "stall_ms": worst() * 1000, **calls}
@@ -276,10 +276,13 @@ def plain(service: str, url: str) -> Any:
     return create(service, region_name="us-east-1", endpoint_url=url, config=AioConfig(max_pool_connections=50))
 
 
-def calls_of(aws: Aws) -> dict[str, float]:
+def calls_of(aws: Aws) -> Counter[str]:
     """The shipped clients' calls so far, by operation: from the metrics that the daemon shows."""
-    samples = [sample for metric in aws.registry.collect() for sample in metric.samples]
-    return {each.labels["operation"]: each.value for each in samples if each.name == "dagy_aws_calls_total"}
+    counted: Counter[str] = Counter()
+    for each in (sample for metric in aws.registry.collect() for sample in metric.samples):
+        if each.name == "dagy_aws_calls_total":  # a series for each outcome
+            counted[each.labels["operation"]] += int(each.value)
+    return counted
 
 
 @asynccontextmanager

@@ -142,7 +142,8 @@ async def launch_on_and_on(world: DemoWorld) -> None:
 
 async def edits(session: Session) -> None:
     session.heading("An edit is taken", "The file is saved; nothing is restarted. The daemon says what changes:")
-    await session.edit("max_concurrent_tasks = 8\n", "max_concurrent_tasks = 6\n", "CONFIG_TAKEN")
+    names = 'labelled_orgs = ["acme"]\nlabelled_flows = ["acme/probe"]\n'
+    await session.edit("max_concurrent_tasks = 8\n", f"max_concurrent_tasks = 6\n{names}", "CONFIG_TAKEN")
     await session.metrics("dagy_config_last_reload_successful", "dagy_config_hash", "dagy_config_reloads_total")
     session.heading(
         "An edit is refused",
