@@ -10,6 +10,7 @@ from dagy_control.model import outcomes
 from dagy_control.orphans import criteria
 from tests.simulation import scenario
 from tests.simulation.conduct import Conduct
+from tests.simulation.versions import NOW, product
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,7 @@ class Mutant:
 @contextmanager
 def replaced(owner: object, name: str, value: object) -> Iterator[None]:
     """`owner.name` is `value`; a function of a module is replaced wherever another module has imported it."""
+    product(NOW)  # all of it, first: a module that was imported under a mutant would keep it
     old = getattr(owner, name)
     holders = [owner]
     if callable(old) and not isinstance(owner, type):
@@ -76,7 +78,7 @@ def both(*contexts: Any) -> Iterator[None]:
         yield
 
 
-CALM: dict[str, Any] = {"chaos": False, "fault_rate": 0.0, "aims": 0, "acts": (), "cancels": 0.0}
+CALM: dict[str, Any] = {"chaos": False, "fault_rate": 0.0, "aims": 0, "acts": (), "cancels": 0.0, "slow": ()}
 """Nothing goes wrong but what a scenario orders."""
 NEVER_STARTED: dict[str, Any] = {
     **CALM,

@@ -146,3 +146,9 @@ def test_a_caller_that_gives_up_sooner_has_met_the_silence(fate: Fate, phase: Ph
     loop.bury()
     loop.close()
     assert plan.cells == Counter([Cell(matrix.GIVE_BACK, fate)])
+
+
+def test_what_is_imported_under_a_mutant_does_not_keep_it() -> None:
+    command = [sys.executable, "-m", "tests.simulation.mutation_gate", "--only", "orphan_cut", "--seeds", "1"]
+    ended = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True, timeout=100)
+    assert ended.returncode == 0, ended.stdout
