@@ -59,6 +59,10 @@ class Fleet:
         for package in (NOW, BEFORE) if world.scenario.with_earlier_version else (NOW,):
             product(package)  # before anybody listens to what its modules log
 
+    def held(self) -> dict[str, tuple[str, int]]:
+        """By each lease its holder, and for which time it was taken."""
+        return {name: (lease.holder, lease.epoch) for name, lease in sorted(self.leases.items())}
+
     def start(self, replica: int) -> None:
         """A new process for this replica."""
         world = self._world
