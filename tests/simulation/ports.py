@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -229,21 +229,12 @@ class SimStores:
         def apply() -> None:
             self.stores.writes += 1
             self.stores.results[key] = result
-            self.stores.put_at[run_id, result.attempt] = self._now()
-            if self.net.late_sent_s is not None:
-                self.stores.came_late.add((run_id, result.attempt))
+            self.stores.put_at[run_id, result.attempt] = EPOCH + timedelta(seconds=self.net.loop.time())
 
         await self.net.call(self.host, "PutObject", apply)
 
     async def get(self, run_id: str, attempt: int, task_arn: str) -> WorkerResult | None:
-        def apply() -> WorkerResult | None:
-            self.stores.looked_at[run_id, attempt] = self._now()
-            return self.stores.results.get((run_id, attempt, task_arn))
-
-        return await self.net.call(self.host, "GetObject", apply)
-
-    def _now(self) -> datetime:
-        return EPOCH + timedelta(seconds=self.net.loop.time())
+        return await self.net.call(self.host, "GetObject", lambda: self.stores.results.get((run_id, attempt, task_arn)))
 
     async def get_many(self, task_arns: Sequence[str]) -> Mapping[str, Suspicion]:
         def apply() -> dict[str, Suspicion]:

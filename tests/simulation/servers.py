@@ -129,15 +129,10 @@ class EventQueue:
 
 @dataclass(eq=False)
 class SmallStores:
-    """Result objects and when they came, suspicions, state tables. `writes`: how many there have been.
-
-    `came_late`: results that came when their worker had long given up. `looked_at`: when the result of an attempt was last asked for.
-    """
+    """Result objects and when they came, suspicions, state tables. `writes`: how many there have been."""
 
     writes: int = 0
     put_at: dict[tuple[str, int], datetime] = field(default_factory=dict)
-    came_late: set[tuple[str, int]] = field(default_factory=set)
-    looked_at: dict[tuple[str, int], datetime] = field(default_factory=dict)
     results: dict[tuple[str, int, str], WorkerResult] = field(default_factory=dict)
     suspicions: dict[str, Suspicion] = field(default_factory=dict)
     states: dict[str, dict[str, Mapping[str, Any]]] = field(default_factory=dict)

@@ -95,17 +95,15 @@ class Truth:
         return self._world.stores.results.get((run.run_id, run.attempt, run.external_id or ""))
 
     def left_success(self, run: Run) -> bool:
-        """Whether the worker of this attempt has left a success in S3, before the run was over, for whoever looked in time.
+        """Whether the worker of this attempt has left a success in S3, before the write was sent that the run is over.
 
         By the world's own time: the record's `completed_at` is of a daemon's clock, which may be wrong by more than lies between.
-        A result that came when its worker had long given up, and after the last look, nobody could know.
         """
-        left, stores, attempt = self.left(run), self._world.stores, (run.run_id, run.attempt)
+        left = self.left(run)
         if left is None or left.status is not ResultStatus.SUCCEEDED:
             return False
-        put_at, over_at = stores.put_at[attempt], self._world.over_at.get(run.run_id)
-        unseen = attempt in stores.came_late and put_at > stores.looked_at.get(attempt, put_at)
-        return not unseen and (over_at is None or put_at <= over_at)
+        over_at = self._world.over_at.get(run.run_id)
+        return over_at is None or self._world.stores.put_at[run.run_id, run.attempt] <= over_at
 
     def is_rightful(self, arn: str) -> bool:
         """Whether the task is the current one of its model, in the other system's own eyes."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,7 @@ from dagy_control.local.agent import OUT_OF_MEMORY, AgentPolicy
 from dagy_control.local.container_agent import ContainerAgent, image_and_command, run_arguments, start_failure
 from dagy_control.local.ecs_lifecycle import StartContainer
 from dagy_control.local.podman import require_image
+from tests.fakes.reports import Told
 
 START = StartContainer(
     task_arn="arn:aws:ecs:us-east-1:123456789012:task/c/t1",
@@ -38,25 +39,6 @@ inspect) [ -z "$FAKE_COMPLAINT" ] && echo "{\\"Running\\": false, \\"ExitCode\\"
 image) exit "$FAKE_CODE" ;;
 esac
 """
-
-
-@dataclass
-class Told:
-    """What the agent has reported. `ended` is set by the last report that there is of a task."""
-
-    reports: list[tuple[object, ...]] = field(default_factory=list)
-    ended: asyncio.Event = field(default_factory=asyncio.Event)
-
-    def container_started(self, task_arn: str) -> None:
-        self.reports.append(("started",))
-
-    def container_failed_to_start(self, task_arn: str, reason: str) -> None:
-        self.reports.append(("failed to start", reason))
-        self.ended.set()
-
-    def container_exited(self, task_arn: str, exit_code: int, reason: str) -> None:
-        self.reports.append(("exited", exit_code, reason))
-        self.ended.set()
 
 
 @pytest.fixture

@@ -2,8 +2,6 @@
 
 import asyncio
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 
@@ -13,6 +11,7 @@ from dagy_control.kernel.clock import SystemClock
 from dagy_control.local.agent import OUT_OF_MEMORY, AgentPolicy
 from dagy_control.local.ecs_lifecycle import StartContainer
 from dagy_control.local.process_agent import ProcessAgent
+from tests.fakes.reports import Told
 from tests.flows.running import is_gone, until
 
 EATS_MEMORY_LATER = (
@@ -40,30 +39,6 @@ def start_of(code: str, memory_mib: int = 1024) -> StartContainer:
         memory_mib=memory_mib,
         stop_timeout_s=30,
     )
-
-
-@dataclass
-class Told:
-    """What the agent has reported. `ended` is set by the last report that there is of a task, which may be made to fail."""
-
-    on_start: Callable[[], None] = lambda: None
-    error: Exception | None = None
-    reports: list[tuple[object, ...]] = field(default_factory=list)
-    ended: asyncio.Event = field(default_factory=asyncio.Event)
-
-    def container_started(self, task_arn: str) -> None:
-        self.reports.append(("started",))
-        self.on_start()
-
-    def container_failed_to_start(self, task_arn: str, reason: str) -> None:
-        self.reports.append(("failed to start", reason))
-        self.ended.set()
-
-    def container_exited(self, task_arn: str, exit_code: int, reason: str) -> None:
-        self.reports.append(("exited", exit_code, reason))
-        self.ended.set()
-        if self.error is not None:
-            raise self.error
 
 
 def an_agent(folder: Path, told: Told, **policy: int) -> ProcessAgent:
